@@ -1,0 +1,89 @@
+"""How commands print and fail: one place maps outcomes to text and exit codes.
+
+Answers go to stdout, progress and hints to stderr. Exit codes: 0 done, 1 the answer is no,
+2 bad usage or invalid input, 3 the server cannot be reached or refused us.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from enum import IntEnum
+from typing import IO
+
+import click
+
+from policies.document import Json
+from policies.problem import Problem
+
+
+class Exit(IntEnum):
+    DONE = 0
+    NO = 1
+    INVALID = 2
+    UNREACHABLE = 3
+
+
+class Failure(click.ClickException):
+    """A command's end that is the user's to mend: what is wrong, then what to do."""
+
+    def __init__(self, message: str, *, hint: str = "", code: Exit = Exit.INVALID) -> None:
+        super().__init__(message)
+        self.hint = hint
+        self.exit_code = int(code)
+
+    def show(self, file: IO[str] | None = None) -> None:
+        out = file or sys.stderr
+        click.echo(self.format_message(), file=out)
+        if self.hint:
+            click.echo(f"  {self.hint}", file=out)
+
+
+def fail_with(problems: Sequence[Problem], closing: str) -> Failure:
+    """A Failure that lists every problem, worded as `3 problems in 2 files; <closing>`."""
+    files = {p.origin.file for p in problems if p.origin.file}
+    places = f" in {len(files)} file{'s' * (len(files) != 1)}" if files else ""
+    head = f"{len(problems)} problem{'s' * (len(problems) != 1)}{places}; {closing}"
+    return Failure("\n".join([head, *(f"  {p}" for p in problems)]))
+
+
+def format_option(function: Callable[..., object]) -> Callable[..., object]:
+    """The `-o table|json|yaml` of every command that prints data, as parameter `output`."""
+    option = click.option(
+        "-o",
+        "--output",
+        type=click.Choice(["table", "json", "yaml"]),
+        default="table",
+        show_default=True,
+        help="How to print the answer.",
+    )
+    return option(function)
+
+
+def emit(data: Json, output: str, table: Callable[[], Iterable[str]]) -> None:
+    """Prints `data` as JSON or YAML, or the lines of `table()`."""
+    match output:
+        case "json":
+            click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+        case "yaml":
+            import yaml
+
+            click.echo(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), nl=False)
+        case _:
+            for line in table():
+                click.echo(line)
+
+
+def columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Left-aligned columns, two blanks apart; the last is never padded."""
+    widths = [max((len(row[i]) for row in [header, *rows]), default=0) for i in range(len(header))]
+    return [
+        "  ".join(cell if i == len(widths) - 1 else cell.ljust(widths[i]) for i, cell in enumerate(row)).rstrip()
+        for row in [header, *rows]
+    ]
+
+
+def colour_wanted() -> bool:
+    return sys.stdout.isatty() and "NO_COLOR" not in os.environ

@@ -1,0 +1,86 @@
+"""Clusters and endpoints: the way to the workload's own application and to the services it may call."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from google.protobuf.message import Message
+
+from xds import names
+from xds.compile import tls
+from xds.plan import Address, AppProtocol, Destination, InboundPort, PipeAddress, SocketAddress
+from xds.schema import new, pack
+
+HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+
+def address(where: Address) -> Message:
+    match where:
+        case SocketAddress(host, port):
+            return new("envoy.config.core.v3.Address", socket_address={"address": host, "port_value": port})
+        case PipeAddress(path):
+            return new("envoy.config.core.v3.Address", pipe={"path": path})
+        case _:
+            assert_never(where)
+
+
+def app(inbound: InboundPort) -> Message:
+    """From the sidecar to its own application, in the clear, on this machine only."""
+    name = names.app_cluster(inbound.name)
+    return new(
+        "envoy.config.cluster.v3.Cluster",
+        name=name,
+        type="STATIC",
+        connect_timeout={"seconds": 5},
+        load_assignment=_load_assignment(name, [inbound.app]),
+        **_http_options(inbound.protocol),
+    )
+
+
+def destination(target: Destination) -> Message:
+    """One port of a service; its endpoints come by EDS so that their coming and going rebuilds nothing."""
+    return new(
+        "envoy.config.cluster.v3.Cluster",
+        name=names.destination(target.host, target.port),
+        type="EDS",
+        eds_cluster_config={"eds_config": {"ads": {}, "resource_api_version": "V3"}},
+        connect_timeout={"seconds": 5},
+        lb_policy="LEAST_REQUEST",
+        **_http_options(target.protocol),
+        **_transport(target),
+    )
+
+
+def endpoints(target: Destination) -> Message:
+    return _load_assignment(names.destination(target.host, target.port), list(target.endpoints))
+
+
+def alpn(protocol: AppProtocol) -> tuple[str, ...]:
+    """What a client offers for a port of this protocol; raw TCP offers nothing."""
+    if not protocol.is_http:
+        return ()
+    return ("h2",) if protocol.is_http2 else ("http/1.1",)
+
+
+def _transport(target: Destination) -> dict[str, Message]:
+    if not target.mtls:
+        return {}
+    name = names.server_name(target.host, target.port)
+    return {"transport_socket": tls.upstream(target.identities, name, alpn(target.protocol))}
+
+
+def _http_options(protocol: AppProtocol) -> dict[str, dict[str, Message]]:
+    if not protocol.is_http:
+        return {}
+    version = "http2_protocol_options" if protocol.is_http2 else "http_protocol_options"
+    options = new(HTTP_OPTIONS, explicit_http_config={version: {}})
+    return {"typed_extension_protocol_options": {HTTP_OPTIONS: pack(options)}}
+
+
+def _load_assignment(cluster: str, where: list[Address] | list[SocketAddress]) -> Message:
+    hosts = [{"endpoint": {"address": address(one)}} for one in where]
+    return new(
+        "envoy.config.endpoint.v3.ClusterLoadAssignment",
+        cluster_name=cluster,
+        endpoints=[{"lb_endpoints": hosts, "load_balancing_weight": {"value": 1}, "locality": {}}] if hosts else [],
+    )

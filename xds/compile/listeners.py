@@ -1,0 +1,91 @@
+"""Listeners: a port of the workload comes in by mTLS; what the workload calls goes out by loopback ports."""
+
+from __future__ import annotations
+
+from google.protobuf.message import Message
+
+from policies.workload import MtlsMode
+from xds import names
+from xds.compile import access_log, filters, routes, tls
+from xds.compile.clusters import address
+from xds.plan import Destination, InboundPort, ProxyPlan, SocketAddress, Upstream
+from xds.schema import new, pack
+
+
+def inbound(port: InboundPort, plan: ProxyPlan) -> Message:
+    """STRICT: TLS only. PERMISSIVE: TLS or plain, told apart by the first bytes. DISABLE: plain only."""
+    chains: list[Message] = []
+    if port.mtls is not MtlsMode.DISABLE:
+        alpn = ("h2", "http/1.1") if port.protocol.is_http else ()
+        match: dict[str, object] = {"transport_protocol": "tls"} if port.mtls is MtlsMode.PERMISSIVE else {}
+        chains.append(_chain("mtls", port, plan, match, transport_socket=tls.downstream(plan.trust_domains, alpn)))
+    if port.mtls is not MtlsMode.STRICT:
+        chains.append(_chain("plaintext", port, plan, {}))
+    sniff: dict[str, object] = {"listener_filters": [_tls_inspector()]} if len(chains) > 1 else {}
+    return new(
+        "envoy.config.listener.v3.Listener",
+        name=names.inbound(port.name),
+        address=address(port.listen),
+        traffic_direction="INBOUND",
+        filter_chains=chains,
+        access_log=access_log.connections(plan.access_log, direction="inbound", port=port.port),
+        **sniff,
+    )
+
+
+def outbound_http(listen: SocketAddress, plan: ProxyPlan) -> Message:
+    """What HTTP_PROXY points to: requests are routed by host."""
+    log = access_log.requests(plan.access_log, direction="outbound", port=listen.port)
+    manager = filters.outbound_http(names.OUTBOUND_HTTP, names.OUTBOUND_HTTP, log)
+    return _outbound(names.OUTBOUND_HTTP, listen, manager)
+
+
+def upstream(declared: Upstream, target: Destination, plan: ProxyPlan) -> Message:
+    """A loopback port that leads to one service."""
+    name = names.upstream(declared.name)
+    if target.protocol.is_http:
+        log = access_log.requests(plan.access_log, direction="outbound", port=declared.port)
+        return _outbound(name, declared.listen, filters.outbound_http(name, name, log))
+    return _outbound(name, declared.listen, filters.tcp_proxy(name, names.destination(target.host, target.port)))
+
+
+def _outbound(name: str, listen: SocketAddress, filter_: Message) -> Message:
+    return new(
+        "envoy.config.listener.v3.Listener",
+        name=name,
+        address=address(listen),
+        traffic_direction="OUTBOUND",
+        filter_chains=[{"filters": [filter_]}],
+    )
+
+
+def _chain(
+    name: str, port: InboundPort, plan: ProxyPlan, match: dict[str, object], **transport: Message
+) -> Message:
+    return new(
+        "envoy.config.listener.v3.FilterChain",
+        name=name,
+        filter_chain_match=match,
+        filters=[filters.identity(), *_application_filters(port, plan)],
+        transport_socket_connect_timeout={"seconds": 10},
+        **transport,
+    )
+
+
+def _application_filters(port: InboundPort, plan: ProxyPlan) -> list[Message]:
+    if port.protocol.is_http:
+        log = access_log.requests(plan.access_log, direction="inbound", port=port.port)
+        return [filters.inbound_http(port.name, routes.inbound(port.name), plan.path_normalization, log)]
+    return [
+        filters.tcp_authorization(port.name),
+        filters.tcp_proxy(names.inbound(port.name), names.app_cluster(port.name)),
+    ]
+
+
+def _tls_inspector() -> Message:
+    config = new("envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector")
+    return new(
+        "envoy.config.listener.v3.ListenerFilter",
+        name="envoy.filters.listener.tls_inspector",
+        typed_config=pack(config),
+    )

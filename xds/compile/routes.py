@@ -1,0 +1,78 @@
+"""Routes: everything inbound to the application; outbound by host to the services in scope, all else refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from google.protobuf.message import Message
+
+from xds import names
+from xds.plan import Destination
+from xds.schema import new
+
+_ROUTE: Final = "envoy.config.route.v3"
+OUT_OF_SCOPE: Final = (
+    "pylis: this workload may call no service of that name and port; "
+    "it is not registered, or no policy allows it (see: pylis explain)\n"
+)
+
+
+def inbound(port_name: str) -> Message:
+    """All requests that passed authorization go to the application."""
+    action = {"cluster": names.app_cluster(port_name), **_no_timeout()}
+    host = {"name": "app", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": action}]}
+    return new(f"{_ROUTE}.RouteConfiguration", name=names.inbound(port_name), virtual_hosts=[host])
+
+
+def outbound(destinations: Sequence[Destination]) -> Message:
+    """The proxy listener's routes: `host:port`, and `host` alone where its port is 80."""
+    hosts = [_virtual_host(target) for target in destinations]
+    return new(
+        f"{_ROUTE}.RouteConfiguration",
+        name=names.OUTBOUND_HTTP,
+        virtual_hosts=[*hosts, _refusal()],
+        validate_clusters={"value": False},
+    )
+
+
+def upstream(name: str, target: Destination) -> Message:
+    """Everything on one loopback port goes to one service, under the service's own name."""
+    cluster = names.destination(target.host, target.port)
+    action = {"cluster": cluster, "host_rewrite_literal": cluster, **_no_timeout(), **_retries()}
+    host = {"name": cluster, "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": action}]}
+    return new(
+        f"{_ROUTE}.RouteConfiguration",
+        name=names.upstream(name),
+        virtual_hosts=[host],
+        validate_clusters={"value": False},
+    )
+
+
+def _virtual_host(target: Destination) -> Message:
+    cluster = names.destination(target.host, target.port)
+    domains = [cluster, *([target.host] if target.port == 80 else [])]
+    # a CONNECT is ended here: its bytes travel to the service inside our own mTLS
+    tunnel = {"cluster": cluster, "upgrade_configs": [{"upgrade_type": "CONNECT", "connect_config": {}}]}
+    routes: list[dict[str, object]] = [{"match": {"connect_matcher": {}}, "route": {**tunnel, **_no_timeout()}}]
+    if target.protocol.is_http:
+        action = {"cluster": cluster, **_no_timeout(), **_retries()}
+        routes.append({"match": {"prefix": "/"}, "route": action})
+    return new(f"{_ROUTE}.VirtualHost", name=cluster, domains=domains, routes=routes)
+
+
+def _refusal() -> Message:
+    answer = {"status": 403, "body": {"inline_string": OUT_OF_SCOPE}}
+    matches: list[dict[str, object]] = [{"connect_matcher": {}}, {"prefix": "/"}]
+    routes = [{"match": match, "direct_response": answer} for match in matches]
+    return new(f"{_ROUTE}.VirtualHost", name="out-of-scope", domains=["*"], routes=routes)
+
+
+def _no_timeout() -> dict[str, object]:
+    """Streams and long polls are the application's business."""
+    return {"timeout": {"seconds": 0}}
+
+
+def _retries() -> dict[str, object]:
+    """Only where nothing of the request can have reached the application."""
+    return {"retry_policy": {"retry_on": "connect-failure,refused-stream", "num_retries": {"value": 3}}}

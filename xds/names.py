@@ -1,0 +1,50 @@
+"""Names that the compiled configuration, the bootstrap and the agent's socket must agree on."""
+
+from __future__ import annotations
+
+# static clusters of every bootstrap
+AGENT_CLUSTER = "agent"  # the agent's Unix socket: SDS
+XDS_CLUSTER = "xds"  # the control plane: ADS
+
+# secrets the agent serves to every sidecar
+SVID_SECRET = "default"  # noqa: S105 - a resource name
+BUNDLE_SECRET = "ROOTCA"  # noqa: S105 - a resource name
+
+# filter state: written once per connection or request, read by the authorization matcher
+PRINCIPAL_KEY = "pylis.principal"
+PATH_KEY = "pylis.path"
+
+# the prefix of what RBAC leaves in dynamic metadata and statistics
+ENFORCED_PREFIX = "enf_"
+
+OUTBOUND_HTTP = "outbound:http"
+
+
+def inbound(port_name: str) -> str:
+    """Listener of one port of the workload."""
+    return f"inbound:{port_name}"
+
+
+def app_cluster(port_name: str) -> str:
+    """Cluster that leads from the sidecar to its own application."""
+    return f"app:{port_name}"
+
+
+def authorization(port_name: str) -> str:
+    """ECDS resource with the authorization of one port."""
+    return f"rbac:{port_name}"
+
+
+def destination(host: str, port: int) -> str:
+    """Cluster (and its endpoints) of one port of a service."""
+    return f"{host}:{port}"
+
+
+def upstream(name: str) -> str:
+    """Listener for one declared upstream on a loopback port."""
+    return f"upstream:{name}"
+
+
+def server_name(host: str, port: int) -> str:
+    """SNI between sidecars, in the form policies written for Istio expect."""
+    return f"outbound_.{port}_._.{host}"

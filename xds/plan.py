@@ -1,0 +1,114 @@
+"""The hinge: what one proxy needs, in the mesh's words, before any Envoy message exists.
+
+Everything upstream of here (resources, policy, registry) ends in a `ProxyPlan`; everything downstream
+(`xds.compile`) starts from one. A plan is a value: equal plans compile to equal bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from policies.program import DecisionProgram
+from policies.workload import MtlsMode, PathNormalization
+
+
+class AppProtocol(StrEnum):
+    """How a service's port speaks, as a ServiceEntry names it."""
+
+    HTTP = "HTTP"
+    HTTP2 = "HTTP2"
+    GRPC = "GRPC"
+    TCP = "TCP"
+
+    @property
+    def is_http(self) -> bool:
+        return self is not AppProtocol.TCP
+
+    @property
+    def is_http2(self) -> bool:
+        return self in (AppProtocol.HTTP2, AppProtocol.GRPC)
+
+
+class AccessLog(StrEnum):
+    """Which requests a sidecar writes to its standard output, one JSON object a line."""
+
+    OFF = "off"
+    DENIED = "denied"
+    ALL = "all"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SocketAddress:
+    host: str  # an IP address
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class PipeAddress:
+    path: str
+
+    def __str__(self) -> str:
+        return f"unix://{self.path}"
+
+
+Address = SocketAddress | PipeAddress
+
+
+@dataclass(frozen=True, slots=True)
+class InboundPort:
+    """One port of the proxy's own workload: mTLS comes in at `listen`, plain bytes go to `app`.
+
+    `port` is what policies call destination.port; without interception `listen` may differ from it.
+    """
+
+    name: str
+    port: int
+    protocol: AppProtocol
+    listen: SocketAddress
+    app: Address
+    mtls: MtlsMode
+    program: DecisionProgram
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """One port of a service this proxy may call.
+
+    `identities` are the SPIFFE IDs its endpoints may present, sorted; `mtls` is false only where every
+    endpoint's PeerAuthentication says DISABLE.
+    """
+
+    host: str
+    port: int
+    protocol: AppProtocol
+    endpoints: tuple[SocketAddress, ...]
+    identities: tuple[str, ...]
+    mtls: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """A declared upstream: a loopback port of the workload that leads to one port of a service."""
+
+    name: str
+    listen: SocketAddress
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyPlan:
+    """`node_id` is `<namespace>/<WorkloadEntry name>`. `trust_domains`: its own first, then its aliases."""
+
+    node_id: str
+    trust_domains: tuple[str, ...]
+    path_normalization: PathNormalization
+    inbound: tuple[InboundPort, ...]
+    http_proxy: SocketAddress | None
+    destinations: tuple[Destination, ...]
+    upstreams: tuple[Upstream, ...]
+    access_log: AccessLog = AccessLog.DENIED
