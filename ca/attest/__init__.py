@@ -1,0 +1,1 @@
+"""Ways to learn who is asking: a file a method, each turning evidence into selectors. Pure."""

@@ -1,0 +1,132 @@
+"""The trust bundle: which authorities vouch for a trust domain. Bundles of different domains are never merged.
+
+Source: SPIFFE_Trust_Domain_and_Bundle §4; X509-SVID §6
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from ca.errors import BundleError
+from ca.spiffe_id import TrustDomain
+
+REFRESH_HINT: Final = 300
+_CURVES: Final = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
+
+
+@dataclass(frozen=True, slots=True)
+class TrustBundle:
+    """`x509_authorities` are DER certificates; `sequence` grows with each change; `refresh_hint` in seconds."""
+
+    trust_domain: TrustDomain
+    x509_authorities: tuple[bytes, ...]
+    sequence: int = 1
+    refresh_hint: int = REFRESH_HINT
+
+    @property
+    def certificates(self) -> tuple[x509.Certificate, ...]:
+        return tuple(x509.load_der_x509_certificate(der) for der in self.x509_authorities)
+
+    @property
+    def root_hashes(self) -> tuple[str, ...]:
+        """SHA-256 of each authority's DER, hex."""
+        return tuple(hashlib.sha256(der).hexdigest() for der in self.x509_authorities)
+
+    def to_pem(self) -> str:
+        return "".join(pem(der) for der in self.x509_authorities)
+
+    def to_spiffe(self) -> dict[str, Any]:
+        """The SPIFFE bundle document (a JWK set)."""
+        return {
+            "keys": [_jwk(der) for der in self.x509_authorities],
+            "spiffe_sequence": self.sequence,
+            "spiffe_refresh_hint": self.refresh_hint,
+        }
+
+
+def pem(der: bytes) -> str:
+    return x509.load_der_x509_certificate(der).public_bytes(serialization.Encoding.PEM).decode("ascii")
+
+
+def from_pem(trust_domain: TrustDomain, data: bytes) -> TrustBundle:
+    """Raises: BundleError."""
+    try:
+        certificates = x509.load_pem_x509_certificates(data)
+    except ValueError as error:
+        raise BundleError(f"no PEM certificates: {error}") from error
+    return TrustBundle(trust_domain, _der(certificates))
+
+
+def from_spiffe(trust_domain: TrustDomain, data: bytes | str) -> TrustBundle:
+    """Reads a SPIFFE bundle document; entries of unknown type or use are passed over. Raises: BundleError."""
+    try:
+        document: Any = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise BundleError("not JSON") from error
+    if not isinstance(document, dict) or not isinstance(document.get("keys"), list):
+        raise BundleError('a bundle document needs "keys"')
+    document = cast("dict[str, Any]", document)
+    authorities: list[bytes] = []
+    for key in cast("list[Any]", document["keys"]):
+        if isinstance(key, dict) and cast("dict[str, Any]", key).get("use") == "x509-svid":
+            authorities += _authority(cast("dict[str, Any]", key))
+    return TrustBundle(
+        trust_domain,
+        tuple(authorities),
+        _number(document.get("spiffe_sequence"), 0),
+        _number(document.get("spiffe_refresh_hint"), REFRESH_HINT),
+    )
+
+
+def _authority(key: dict[str, Any]) -> list[bytes]:
+    chain = key.get("x5c")
+    if not isinstance(chain, list) or not chain:
+        return []
+    first = cast("list[Any]", chain)[0]
+    try:
+        der = base64.b64decode(first if isinstance(first, str) else "", validate=True)
+        x509.load_der_x509_certificate(der)
+    except (ValueError, binascii.Error) as error:
+        raise BundleError("x5c holds no certificate") from error
+    return [der]
+
+
+def _number(value: Any, default: int) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else default
+
+
+def _der(certificates: Sequence[x509.Certificate]) -> tuple[bytes, ...]:
+    return tuple(c.public_bytes(serialization.Encoding.DER) for c in certificates)
+
+
+def _jwk(der: bytes) -> dict[str, Any]:
+    key = x509.load_der_x509_certificate(der).public_key()
+    entry: dict[str, Any] = {"use": "x509-svid", "x5c": [base64.b64encode(der).decode("ascii")]}
+    match key:
+        case ec.EllipticCurvePublicKey():
+            numbers = key.public_numbers()
+            size = (key.key_size + 7) // 8
+            return {
+                "kty": "EC", "crv": _CURVES[key.curve.name], "x": _b64(numbers.x, size), "y": _b64(numbers.y, size),
+                **entry,
+            }  # fmt: skip
+        case rsa.RSAPublicKey():
+            public = key.public_numbers()
+            return {"kty": "RSA", "n": _b64(public.n), "e": _b64(public.e), **entry}
+        case _:
+            raise BundleError("an authority's key is neither EC nor RSA")
+
+
+def _b64(number: int, size: int = 0) -> str:
+    size = size or (number.bit_length() + 7) // 8
+    return base64.urlsafe_b64encode(number.to_bytes(size, "big")).rstrip(b"=").decode("ascii")

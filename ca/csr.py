@@ -1,0 +1,50 @@
+"""Signing requests: who sends one proves that it holds the key; whatever name it asks for is not read.
+
+Source: RFC 2986
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from ca.errors import CsrError
+
+MAX_BYTES: Final = 16 * 1024
+PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
+
+
+@dataclass(frozen=True, slots=True)
+class ProvenKey:
+    """A public key whose holder signed the request."""
+
+    key: PublicKey
+
+
+def prove(der: bytes) -> ProvenKey:
+    """Raises: CsrError when the request is malformed, its key too weak or too large, or its signature wrong."""
+    if len(der) > MAX_BYTES:
+        raise CsrError(f"larger than {MAX_BYTES} bytes")
+    try:
+        request = x509.load_der_x509_csr(der)
+        key = _acceptable(request.public_key())
+        valid = request.is_signature_valid
+    except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature) as error:
+        raise CsrError("not a signing request that can be read") from error
+    if not valid:
+        raise CsrError("its signature does not prove possession of the key")
+    return ProvenKey(key)
+
+
+def _acceptable(key: object) -> PublicKey:
+    match key:
+        case ec.EllipticCurvePublicKey(curve=ec.SECP256R1() | ec.SECP384R1()):
+            return key
+        case rsa.RSAPublicKey() if 2048 <= key.key_size <= 4096:
+            return key
+        case _:
+            raise CsrError("its key is none of EC P-256, EC P-384, RSA 2048 to 4096")

@@ -1,0 +1,57 @@
+"""Registration + signing request → X.509-SVID. Pure: clock, serial and authority are arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from ca import sign
+from ca.csr import prove
+from ca.profile import BACKDATE, Leaf
+from ca.sign import Signer
+from ca.spiffe_id import SpiffeId
+
+
+@dataclass(frozen=True, slots=True)
+class X509Svid:
+    """`chain` is DER, leaf first, without the root."""
+
+    spiffe_id: SpiffeId
+    chain: tuple[bytes, ...]
+    serial: int
+    not_before: datetime
+    not_after: datetime
+
+    @property
+    def chain_pem(self) -> str:
+        return chain_pem(self.chain)
+
+
+def chain_pem(chain: Sequence[bytes]) -> str:
+    return "".join(x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM).decode("ascii") for der in chain)
+
+
+def issue(
+    spiffe_id: SpiffeId,
+    csr_der: bytes,
+    *,
+    signer: Signer,
+    now: datetime,
+    serial: int,
+    ttl: timedelta,
+    dns_names: tuple[str, ...] = (),
+    ip_addresses: tuple[str, ...] = (),
+) -> X509Svid:
+    """The lifetime ends with the signer's at the latest. Raises: CsrError."""
+    key = prove(csr_der).key
+    now = now.replace(microsecond=0)
+    not_after = min(now + ttl, signer.certificate.not_valid_after_utc)
+    leaf = Leaf(spiffe_id, key, now - BACKDATE, not_after, serial, dns_names, ip_addresses)
+    certificate = sign.leaf(leaf, signer)
+    chain = (certificate, *signer.chain)
+    der = tuple(one.public_bytes(Encoding.DER) for one in chain)
+    return X509Svid(spiffe_id, der, serial, leaf.not_before, leaf.not_after)

@@ -1,0 +1,276 @@
+"""The messages between an agent and the server, as JSON: small, readable, strict.
+
+    agent → server   Attest (over HTTPS, once); on the stream: Hello, then Sign and RenewAgent as needed
+    server → agent   Attested; on the stream: Authorized (at once, and on every change), Signed, Refused
+
+A frame on the stream is a list of messages, so an agent asks for many certificates in one.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
+
+from ca import bundle as bundles
+from ca.bundle import TrustBundle
+from ca.errors import BundleError, NodeProtocolError, SpiffeIdError
+from ca.registrations import Registration
+from ca.spiffe_id import SpiffeId, TrustDomain
+
+SYNC_METHOD: Final = "/pylis.node.v1alpha1.NodeAgent/Sync"
+MAX_FRAME: Final = 4 * 1024 * 1024
+MAX_MESSAGES: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Attest:
+    secret: str = field(repr=False)
+    csr: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Attested:
+    agent: str
+    chain: tuple[bytes, ...]
+    bundle: TrustBundle
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """`registration` is `namespace/name` of a registration the agent may hold."""
+
+    id: int
+    registration: str
+    csr: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RenewAgent:
+    id: int
+    csr: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One registration, as much of it as the agent needs."""
+
+    name: str
+    spiffe_id: str
+    selectors: tuple[str, ...]
+    ttl_seconds: int
+    dns_names: tuple[str, ...]
+    hint: str
+
+    @classmethod
+    def of(cls, registration: Registration) -> Entry:
+        return cls(
+            registration.name,
+            str(registration.spiffe_id),
+            tuple(sorted(registration.selectors)),
+            int(registration.ttl.total_seconds()),
+            registration.dns_names,
+            registration.hint,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Authorized:
+    """All the agent may hold, and the trust bundle: always complete, never a difference."""
+
+    entries: tuple[Entry, ...]
+    bundle: TrustBundle
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    id: int
+    chain: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    id: int
+    reason: str
+
+
+FromAgent = Hello | Sign | RenewAgent
+FromServer = Authorized | Signed | Refused
+
+
+def encode(messages: Sequence[FromAgent | FromServer]) -> bytes:
+    return json.dumps([_to_json(m) for m in messages], separators=(",", ":")).encode()
+
+
+def decode_from_agent(data: bytes) -> list[FromAgent]:
+    """Raises: NodeProtocolError."""
+    return [_read(item, _FROM_AGENT) for item in _frame(data)]
+
+
+def decode_from_server(data: bytes) -> list[FromServer]:
+    """Raises: NodeProtocolError."""
+    return [_read(item, _FROM_SERVER) for item in _frame(data)]
+
+
+def encode_attest(message: Attest) -> bytes:
+    return json.dumps({"secret": message.secret, "csr": _b64(message.csr)}).encode()
+
+
+def decode_attest(value: Any) -> Attest:
+    """From parsed JSON. Raises: NodeProtocolError."""
+    fields = _object(value)
+    return Attest(_text(fields, "secret"), _bytes(fields, "csr"))
+
+
+def attested_json(message: Attested) -> dict[str, Any]:
+    return {"agent": message.agent, "chain": [_b64(c) for c in message.chain], "bundle": _bundle_json(message.bundle)}
+
+
+def decode_attested(value: Any) -> Attested:
+    """From parsed JSON. Raises: NodeProtocolError."""
+    fields = _object(value)
+    return Attested(_text(fields, "agent"), _chain(fields), _bundle(fields))
+
+
+def _to_json(message: FromAgent | FromServer) -> dict[str, Any]:
+    match message:
+        case Hello(version):
+            return {"type": "hello", "version": version}
+        case Sign(id_, registration, csr):
+            return {"type": "sign", "id": id_, "registration": registration, "csr": _b64(csr)}
+        case RenewAgent(id_, csr):
+            return {"type": "renew-agent", "id": id_, "csr": _b64(csr)}
+        case Authorized(entries, bundle):
+            return {"type": "authorized", "entries": [_entry_json(e) for e in entries], "bundle": _bundle_json(bundle)}
+        case Signed(id_, chain):
+            return {"type": "signed", "id": id_, "chain": [_b64(c) for c in chain]}
+        case Refused(id_, reason):
+            return {"type": "refused", "id": id_, "reason": reason}
+
+
+def _entry_json(entry: Entry) -> dict[str, Any]:
+    return {
+        "name": entry.name, "spiffeId": entry.spiffe_id, "selectors": list(entry.selectors),
+        "ttlSeconds": entry.ttl_seconds, "dnsNames": list(entry.dns_names), "hint": entry.hint,
+    }  # fmt: skip
+
+
+def _bundle_json(bundle: TrustBundle) -> dict[str, Any]:
+    return {"trustDomain": bundle.trust_domain.name, "document": bundle.to_spiffe()}
+
+
+_FROM_AGENT: Final[Mapping[str, Callable[[dict[str, Any]], FromAgent]]] = {
+    "hello": lambda f: Hello(_text(f, "version", empty=True)),
+    "sign": lambda f: Sign(_number(f, "id"), _text(f, "registration"), _bytes(f, "csr")),
+    "renew-agent": lambda f: RenewAgent(_number(f, "id"), _bytes(f, "csr")),
+}
+_FROM_SERVER: Final[Mapping[str, Callable[[dict[str, Any]], FromServer]]] = {
+    "authorized": lambda f: Authorized(tuple(_entry(e) for e in _list(f, "entries")), _bundle(f)),
+    "signed": lambda f: Signed(_number(f, "id"), _chain(f)),
+    "refused": lambda f: Refused(_number(f, "id"), _text(f, "reason", empty=True)),
+}
+
+_Message = Any
+
+
+def _read(value: Any, table: Mapping[str, Callable[[dict[str, Any]], _Message]]) -> _Message:
+    fields = _object(value)
+    reader = table.get(_text(fields, "type"))
+    if reader is None:
+        raise NodeProtocolError("a message of unknown type")
+    return reader(fields)
+
+
+def _frame(data: bytes) -> list[Any]:
+    if len(data) > MAX_FRAME:
+        raise NodeProtocolError(f"a frame larger than {MAX_FRAME} bytes")
+    try:
+        value: Any = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise NodeProtocolError("a frame that is no JSON") from error
+    if not isinstance(value, list) or len(cast("list[Any]", value)) > MAX_MESSAGES:
+        raise NodeProtocolError(f"a frame that is no list of at most {MAX_MESSAGES} messages")
+    return cast("list[Any]", value)
+
+
+def _entry(value: Any) -> Entry:
+    f = _object(value)
+    identity = _text(f, "spiffeId")
+    try:
+        SpiffeId.parse(identity)
+    except SpiffeIdError as error:
+        raise NodeProtocolError(f"spiffeId: {error}") from error
+    return Entry(
+        _text(f, "name"), identity, _texts(f, "selectors"), _number(f, "ttlSeconds"), _texts(f, "dnsNames"),
+        _text(f, "hint", empty=True),
+    )  # fmt: skip
+
+
+def _bundle(fields: dict[str, Any]) -> TrustBundle:
+    value = _object(fields.get("bundle"))
+    try:
+        domain = TrustDomain.parse(_text(value, "trustDomain"))
+        return bundles.from_spiffe(domain, json.dumps(value.get("document")))
+    except (BundleError, SpiffeIdError) as error:
+        raise NodeProtocolError(f"bundle: {error}") from error
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise NodeProtocolError("not an object")
+    return cast("dict[str, Any]", value)
+
+
+def _list(fields: dict[str, Any], name: str) -> list[Any]:
+    value = fields.get(name)
+    if not isinstance(value, list):
+        raise NodeProtocolError(f"{name} is no list")
+    return cast("list[Any]", value)
+
+
+def _texts(fields: dict[str, Any], name: str) -> tuple[str, ...]:
+    items = _list(fields, name)
+    if not all(isinstance(item, str) for item in items):
+        raise NodeProtocolError(f"{name} is no list of strings")
+    return tuple(cast("list[str]", items))
+
+
+def _text(fields: dict[str, Any], name: str, *, empty: bool = False) -> str:
+    value = fields.get(name)
+    if not isinstance(value, str) or not (value or empty):
+        raise NodeProtocolError(f"{name} is no string")
+    return value
+
+
+def _number(fields: dict[str, Any], name: str) -> int:
+    value = fields.get(name)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 53:
+        raise NodeProtocolError(f"{name} is no number")
+    return value
+
+
+def _bytes(fields: dict[str, Any], name: str) -> bytes:
+    return _from_b64(_text(fields, name), name)
+
+
+def _chain(fields: dict[str, Any]) -> tuple[bytes, ...]:
+    return tuple(_from_b64(item, "chain") for item in _texts(fields, "chain"))
+
+
+def _from_b64(text: str, name: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (ValueError, binascii.Error) as error:
+        raise NodeProtocolError(f"{name} is not base64") from error
+
+
+def _b64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
