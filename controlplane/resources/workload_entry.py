@@ -1,0 +1,133 @@
+"""WorkloadEntry: one running workload, its address, its identity, and how its sidecar is laid out.
+
+Without interception a sidecar cannot take the application's port, so the annotation `pylis.io/sidecar` says where
+it listens and where the application is; `ports` then is where peers find the sidecar.
+Source: istio.io WorkloadEntry reference; docs/reference/workload-entry.md
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
+
+from ca.errors import SpiffeIdError
+from ca.spiffe_id import check_path
+from policies import codes
+from policies.document import Document, Json
+from policies.fields import TOP_LEVEL, Fields, read_metadata
+from policies.problem import Problem
+
+SIDECAR: Final = "pylis.io/sidecar"
+_WHERE: Final = f'metadata.annotations["{SIDECAR}"]'
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamLayout:
+    """`listen` is a loopback `host:port` that leads to `port` of `service`."""
+
+    name: str
+    service: str
+    port: int
+    listen: str
+
+
+@dataclass(frozen=True, slots=True)
+class SidecarLayout:
+    """`inbound`: port name → the application's `host:port` or `unix:///path`; `http_proxy` "" for none."""
+
+    inbound: Mapping[str, str]
+    http_proxy: str = ""
+    upstreams: tuple[UpstreamLayout, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadEntry:
+    namespace: str
+    name: str
+    address: str
+    service_account: str
+    ports: Mapping[str, int] = field(default_factory=dict[str, int])
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    sidecar: SidecarLayout | None = None
+
+
+def parse(document: Document) -> tuple[WorkloadEntry | None, list[Problem]]:
+    root = Fields.of(document)
+    root.only(*TOP_LEVEL)
+    metadata = read_metadata(root)
+    spec = root.child("spec", required=True)
+    spec.only("address", "ports", "labels", "serviceAccount")
+    address = spec.text("address", required=True)
+    if address and not _is_address(address):
+        spec.add(codes.BAD_FORMAT, "address", f'"{address}" is no IP address')
+    ports = spec.child("ports")
+    numbers = {name: ports.integer(name, low=1, high=65535) for name in ports.value}
+    account = spec.text("serviceAccount", "default")
+    if _wrong_account(account):
+        spec.add(codes.BAD_FORMAT, "serviceAccount", f'"{account}" cannot stand in a SPIFFE ID')
+    sidecar = _sidecar(root, metadata.annotations.get(SIDECAR))
+    entry = WorkloadEntry(
+        metadata.namespace, metadata.name, address, account, numbers, spec.text_map("labels"), sidecar
+    )
+    return (None if root.failed else entry), root.problems
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _wrong_account(text: str) -> bool:
+    try:
+        check_path(text)
+    except SpiffeIdError:
+        return True
+    return "/" in text
+
+
+def _sidecar(root: Fields, text: str | None) -> SidecarLayout | None:
+    if text is None:
+        return None
+    try:
+        value: Any = json.loads(text)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        root.add(codes.BAD_FORMAT, _WHERE, "is no JSON object")
+        return None
+    layout = Fields(root.document, _WHERE, cast("dict[str, Json]", value), root.problems)
+    layout.only("inbound", "httpProxy", "upstreams")
+    inbound = layout.text_map("inbound")
+    for name, target in inbound.items():
+        if not target.startswith("unix:///"):
+            _check(layout, f"inbound.{name}", target)
+    proxy = layout.text("httpProxy")
+    if proxy:
+        _check(layout, "httpProxy", proxy)
+    return SidecarLayout(inbound, proxy, tuple(_upstream(item) for item in layout.children("upstreams")))
+
+
+def _upstream(item: Fields) -> UpstreamLayout:
+    item.only("name", "service", "port", "listen")
+    listen = item.text("listen", required=True)
+    _check(item, "listen", listen)
+    return UpstreamLayout(
+        item.text("name", required=True),
+        item.text("service", required=True),
+        item.integer("port", low=1, high=65535, required=True),
+        listen,
+    )
+
+
+def _check(fields: Fields, name: str, text: str) -> None:
+    """The application's side of a sidecar is on loopback: nothing else may reach it in the clear."""
+    host, _, port = text.rpartition(":")
+    loopback = _is_address(host.strip("[]")) and ipaddress.ip_address(host.strip("[]")).is_loopback
+    if not loopback or not port.isdigit() or not 0 < int(port) < 65536:
+        fields.add(codes.BAD_FORMAT, name, f'"{text}" is no loopback address and port', "write 127.0.0.1:PORT")

@@ -1,0 +1,113 @@
+"""What each proxy was told and what it said to that: the truth behind `pylis proxy status`.
+
+State without I/O; times come in as arguments. A proxy that went away is remembered, with when it was last seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from xds.snapshot import Snapshot
+
+
+class State(StrEnum):
+    SYNCED = "synced"
+    PENDING = "pending"
+    NACKED = "nacked"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyStatus:
+    """`revision` is what the proxy was last offered, `synced_revision` what it is known to hold."""
+
+    node_id: str
+    identity: str
+    state: State
+    since: datetime
+    revision: int
+    synced_revision: int
+    config_bytes: int
+    svid_expires: datetime | None
+    note: str
+
+
+@dataclass(slots=True)
+class _Record:
+    identity: str
+    connected: bool
+    since: datetime
+    svid_expires: datetime | None
+    revision: int = 0
+    synced_revision: int = 0
+    config_bytes: int = 0
+    settled: bool = False
+    nacks: dict[str, str] = field(default_factory=dict[str, str])  # type → the proxy's words
+    streams: int = 0
+
+
+class Ledger:
+    """One record a node; several streams of one node (a reconnect that overlaps) count as one proxy."""
+
+    def __init__(self) -> None:
+        self._records: dict[str, _Record] = {}
+
+    def connected(self, node_id: str, identity: str, svid_expires: datetime | None, now: datetime) -> None:
+        record = self._records.setdefault(node_id, _Record(identity, True, now, svid_expires))
+        record.identity, record.connected, record.since = identity, True, now
+        record.svid_expires = svid_expires
+        record.streams += 1
+
+    def disconnected(self, node_id: str, now: datetime) -> None:
+        record = self._records[node_id]
+        record.streams -= 1
+        if record.streams == 0:
+            record.connected, record.since = False, now
+
+    def offered(self, node_id: str, revision: int, snapshot: Snapshot) -> None:
+        record = self._records[node_id]
+        record.revision, record.config_bytes, record.settled = revision, snapshot.size_bytes, False
+
+    def acked(self, node_id: str, type_url: str) -> None:
+        self._records[node_id].nacks.pop(type_url, None)
+
+    def nacked(self, node_id: str, type_url: str, message: str, now: datetime) -> None:
+        record = self._records[node_id]
+        record.nacks[type_url] = message
+        record.since = now
+
+    def settled(self, node_id: str, refused: Mapping[str, tuple[str, ...]]) -> None:
+        """The proxy holds, or has refused, all it was offered."""
+        record = self._records[node_id]
+        record.nacks = {t: m for t, m in record.nacks.items() if t in refused}
+        record.settled = True
+        if not record.nacks:
+            record.synced_revision = record.revision
+
+    def forget(self, node_id: str) -> None:
+        """For a workload that is no longer registered."""
+        if node_id in self._records and not self._records[node_id].connected:
+            del self._records[node_id]
+
+    def status(self) -> list[ProxyStatus]:
+        """Sorted by node."""
+        return [_status(node_id, self._records[node_id]) for node_id in sorted(self._records)]
+
+
+def _status(node_id: str, r: _Record) -> ProxyStatus:
+    if not r.connected:
+        state, note = State.LOST, f"keeps serving {r.synced_revision}"
+    elif r.nacks:
+        state, note = State.NACKED, "; ".join(f"{_short(t)}: {m}" for t, m in sorted(r.nacks.items()))
+    else:
+        state, note = (State.SYNCED if r.settled else State.PENDING), ""
+    return ProxyStatus(
+        node_id, r.identity, state, r.since, r.revision, r.synced_revision, r.config_bytes, r.svid_expires, note
+    )
+
+
+def _short(type_url: str) -> str:
+    return type_url.rpartition(".")[2]

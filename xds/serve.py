@@ -1,0 +1,261 @@
+"""The xDS port (an edge): gRPC over mTLS, delta ADS; who may be told what is the source's decision.
+
+The SVID of the connection decides whose configuration a stream gets. Trust and certificate are asked for at each
+handshake, so both rotate without a restart; a stream ends when the SVID it was opened with expires.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final, Protocol
+
+import grpc
+import structlog
+from cryptography import x509
+from google.protobuf.message import Message
+
+from ca.errors import SpiffeIdError
+from ca.spiffe_id import SpiffeId
+from xds import schema
+from xds.errors import NotAuthorizedError, ProtocolError, SchemaError
+from xds.ledger import Ledger
+from xds.snapshot import Snapshot
+from xds.stream import Acked, DeltaStream, Nacked
+
+DELTA_ADS: Final = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
+_REQUEST: Final = "envoy.service.discovery.v3.DeltaDiscoveryRequest"
+_OPTIONS: Final = (
+    ("grpc.http2.bdp_probe", 0),  # measured: with the gc thresholds below half the CPU of a push
+    ("grpc.max_receive_message_length", 4 * 1024 * 1024),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.server.max_pending_requests", 20_000),  # a herd after a restart is not turned away
+    ("grpc.server.max_pending_requests_hard_limit", 40_000),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.so_reuseport", 0),  # a taken port is an error, not a second server
+)
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class ServerIdentity:
+    """What a handshake presents and believes; PEM. `roots` holds every authority a peer may chain to."""
+
+    key: bytes = field(repr=False)
+    chain: bytes
+    roots: bytes
+
+
+class ConfigSource(Protocol):
+    """Who supplies configuration."""
+
+    def admit(self, peer: SpiffeId, node_id: str) -> None:
+        """Raises: NotAuthorizedError when `peer` may not claim `node_id`."""
+        ...
+
+    def snapshot(self, node_id: str) -> tuple[int, Snapshot]:
+        """The revision and what the node should hold now; empty for a node that is no longer registered."""
+        ...
+
+
+class AddressInUseError(Exception):
+    """The port is taken, or is none of this machine's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The verified other end of a stream."""
+
+    identity: SpiffeId
+    expires: datetime
+
+
+def peer_of(context: Any) -> Peer | None:
+    """None when the connection's certificate carries no well-formed SPIFFE ID."""
+    auth: dict[str, list[bytes]] = context.auth_context()
+    ids, pem = auth.get("peer_spiffe_id", []), auth.get("x509_pem_cert", [])
+    if len(ids) != 1 or not pem:
+        return None
+    try:
+        identity = SpiffeId.parse(ids[0].decode("ascii"))
+        expires = x509.load_pem_x509_certificate(pem[0]).not_valid_after_utc
+    except (SpiffeIdError, ValueError):
+        return None
+    return Peer(identity, expires)
+
+
+@dataclass(eq=False, slots=True)
+class _Session:
+    node_id: str
+    peer: Peer
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    stale: bool = True  # the source has something newer
+    ending: str = ""
+
+
+class XdsServer:
+    """Serves one address; `publish` after the source changed."""
+
+    def __init__(
+        self,
+        address: str,
+        identity: Callable[[], ServerIdentity],
+        source: ConfigSource,
+        ledger: Ledger,
+        extra_handlers: Sequence[grpc.GenericRpcHandler] = (),
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._address = address
+        self._identity = identity
+        self._source = source
+        self._ledger = ledger
+        self._extra = extra_handlers
+        self._now = now
+        self._sessions: dict[str, set[_Session]] = {}
+        self._server: Any = None
+        self.port = 0
+
+    async def start(self) -> None:
+        """Raises: AddressInUseError."""
+        gc.set_threshold(100_000, 50, 1000)
+        self._server = grpc.aio.server(options=_OPTIONS)
+        handler = grpc.stream_stream_rpc_method_handler(self._delta)
+        self._server.add_generic_rpc_handlers((_Methods({DELTA_ADS: handler}), *self._extra))
+        credentials = grpc.dynamic_ssl_server_credentials(
+            self._configuration(), lambda: self._configuration(), require_client_authentication=True
+        )
+        try:
+            self.port = self._server.add_secure_port(self._address, credentials)
+        except RuntimeError as error:
+            raise AddressInUseError(self._address) from error
+        await self._server.start()
+
+    async def stop(self, grace_seconds: float = 1.0) -> None:
+        """Ends every stream with UNAVAILABLE, so that proxies reconnect elsewhere or later."""
+        self.close_streams(lambda _: True, "the control plane is stopping")
+        await self._server.stop(grace_seconds)
+
+    def publish(self, node_ids: Iterable[str] | None = None) -> None:
+        """The source has news for these nodes (None: for all)."""
+        for node_id in list(self._sessions) if node_ids is None else node_ids:
+            for session in self._sessions.get(node_id, ()):
+                session.stale = True
+                session.wake.set()
+
+    def close_streams(self, which: Callable[[SpiffeId], bool], reason: str) -> None:
+        for sessions in self._sessions.values():
+            for session in sessions:
+                if which(session.peer.identity):
+                    session.ending = reason
+                    session.wake.set()
+
+    def _configuration(self) -> Any:
+        identity = self._identity()
+        return grpc.ssl_server_certificate_configuration([(identity.key, identity.chain)], identity.roots)
+
+    async def _delta(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+        peer = peer_of(context)
+        if peer is None:
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "the certificate carries no SPIFFE ID")
+            return
+        try:
+            first = schema.decode(_REQUEST, await anext(requests))
+        except (StopAsyncIteration, SchemaError):
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "no discovery request")
+            return
+        node_id: str = first.node.id  # pyright: ignore[reportAttributeAccessIssue,reportUnknownMemberType,reportUnknownVariableType] - upb's fields have no static types
+        try:
+            self._source.admit(peer.identity, node_id)
+        except NotAuthorizedError:
+            log.warning("proxy.refused", node=node_id, peer=str(peer.identity))
+            text = "the certificate of this connection may not claim that node"
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, text)
+            return
+        session = _Session(node_id, peer)
+        async for body in self._serve(session, first, requests, context):
+            yield body
+
+    async def _serve(
+        self, session: _Session, first: Message, requests: AsyncIterator[bytes], context: Any
+    ) -> AsyncIterator[bytes]:
+        """One reader task, one writer woken by an event; the newest snapshot wins, nothing queues up."""
+        node_id, stream = session.node_id, DeltaStream()
+        stream.receive(first)
+        self._sessions.setdefault(node_id, set()).add(session)
+        self._ledger.connected(node_id, str(session.peer.identity), session.peer.expires, self._now())
+        log.info("proxy.connected", node=node_id, peer=str(session.peer.identity))
+        reader = asyncio.ensure_future(self._read(session, stream, requests))
+        reader.add_done_callback(lambda _: session.wake.set())
+        expiry = asyncio.get_running_loop().call_later(
+            max(0.0, (session.peer.expires - self._now()).total_seconds()), self._expire, session
+        )
+        try:
+            while True:
+                if session.stale:
+                    session.stale = False
+                    revision, snapshot = self._source.snapshot(node_id)
+                    stream.offer(snapshot)
+                    self._ledger.offered(node_id, revision, snapshot)
+                for response in stream.pending():
+                    yield schema.encode(response)
+                if stream.is_settled:
+                    self._ledger.settled(node_id, stream.refused)
+                await session.wake.wait()
+                session.wake.clear()
+                if reader.done():
+                    break
+                if session.ending:
+                    await context.abort(grpc.StatusCode.UNAVAILABLE, session.ending)
+            if (error := reader.exception()) is not None:
+                if not isinstance(error, ProtocolError):
+                    raise error
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        finally:
+            expiry.cancel()
+            reader.cancel()
+            self._sessions[node_id].discard(session)
+            if not self._sessions[node_id]:
+                del self._sessions[node_id]
+            self._ledger.disconnected(node_id, self._now())
+            log.info("proxy.disconnected", node=node_id)
+
+    async def _read(self, session: _Session, stream: DeltaStream, requests: AsyncIterator[bytes]) -> None:
+        async for body in requests:
+            try:
+                event = stream.receive(schema.decode(_REQUEST, body))
+            except SchemaError as error:
+                raise ProtocolError("not a discovery request") from error
+            match event:
+                case Acked(type_url, _):
+                    self._ledger.acked(session.node_id, type_url)
+                case Nacked(type_url, _, message):
+                    self._ledger.nacked(session.node_id, type_url, message, self._now())
+                    log.warning("proxy.nacked", node=session.node_id, type=type_url, message=message)
+                case None:
+                    pass
+            session.wake.set()
+
+    def _expire(self, session: _Session) -> None:
+        session.ending = "the certificate of this connection has expired"
+        session.wake.set()
+
+
+class _Methods(grpc.GenericRpcHandler):
+    """Handlers by full method name; messages stay bytes."""
+
+    def __init__(self, handlers: dict[str, Any]) -> None:
+        self._handlers = handlers
+
+    def service(self, handler_call_details: Any) -> Any:
+        return self._handlers.get(handler_call_details.method)
+
+
+def methods(handlers: dict[str, Any]) -> grpc.GenericRpcHandler:
+    """A generic handler for `extra_handlers`."""
+    return _Methods(handlers)

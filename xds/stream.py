@@ -1,0 +1,227 @@
+"""One delta xDS stream as a state machine without I/O: requests and snapshots go in, responses come out.
+
+    event                         what happens
+    first request of a type       its subscription is made (CDS, LDS: wildcard when no name is given);
+                                  initial_resource_versions are believed, so nothing held is sent again
+    request with a known nonce    ACK: what was sent is now held; with error_detail NACK: the last good stays,
+                                  and what was refused is not sent again until its content changes
+    request with an old nonce     its subscriptions count, its verdict does not
+    offer(snapshot)               the newest snapshot wins; while an answer of a type is open nothing more is sent of it
+    pending()                     for each type with a difference and no open answer: one response
+
+Order: clusters, endpoints, extensions, listeners, routes, secrets; removals of clusters and endpoints wait until
+every other type is settled (make before break).
+Source: https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from google.protobuf.message import Message
+
+from xds.errors import ProtocolError
+from xds.schema import new
+from xds.snapshot import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, SECRET, Resource, Snapshot
+
+ORDER: Final = (CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, SECRET)
+# "If the client sends no names in its first request of these types, it wants them all."
+_LEGACY_WILDCARD: Final = frozenset({CLUSTER, LISTENER})
+_BROKEN_LAST: Final = frozenset({CLUSTER, ENDPOINTS})
+_WILDCARD: Final = "*"
+_MAX_NAMES: Final = 20_000
+_RESPONSE: Final = "envoy.service.discovery.v3.DeltaDiscoveryResponse"
+_RESOURCE: Final = "envoy.service.discovery.v3.Resource"
+
+
+@dataclass(frozen=True, slots=True)
+class Acked:
+    type_url: str
+    nonce: str
+
+
+@dataclass(frozen=True, slots=True)
+class Nacked:
+    """`message` is the client's own words."""
+
+    type_url: str
+    nonce: str
+    message: str
+
+
+Event = Acked | Nacked
+
+
+@dataclass(slots=True)
+class _Answer:
+    """A response that is not acknowledged yet: name → version sent ("" = removed)."""
+
+    nonce: str
+    versions: dict[str, str]
+
+
+@dataclass(slots=True)
+class _Subscription:
+    wildcard: bool = False
+    names: set[str] = field(default_factory=set[str])
+    held: dict[str, str] = field(default_factory=dict[str, str])
+    refused: dict[str, str] = field(default_factory=dict[str, str])
+    told_missing: set[str] = field(default_factory=set[str])
+    open: _Answer | None = None
+
+    def wants(self, name: str) -> bool:
+        return self.wildcard or name in self.names
+
+
+class DeltaStream:
+    """One client's stream; `receive` and `offer`, then send everything `pending` returns, in order."""
+
+    def __init__(self) -> None:
+        self._snapshot = Snapshot()
+        self._offered = False
+        self._subscriptions: dict[str, _Subscription] = {}
+        self._nonces = 0
+
+    def receive(self, request: Message) -> Event | None:
+        """Takes a DeltaDiscoveryRequest. Raises: ProtocolError."""
+        r: Any = request  # upb's fields have no static types
+        type_url: str = r.type_url
+        if type_url not in ORDER:
+            raise ProtocolError(f"{type_url!r} is not served")
+        subscription = self._subscriptions.get(type_url)
+        if subscription is None:
+            subscription = self._subscriptions[type_url] = _Subscription()
+            subscription.held.update(r.initial_resource_versions)
+            named = bool(r.resource_names_subscribe)
+            subscription.wildcard = not named and type_url in _LEGACY_WILDCARD
+        _subscribe(subscription, r.resource_names_subscribe, r.resource_names_unsubscribe)
+        if not r.response_nonce or subscription.open is None or r.response_nonce != subscription.open.nonce:
+            return None
+        return _settle(subscription, type_url, r)
+
+    def offer(self, snapshot: Snapshot) -> None:
+        """What the client should hold from now on."""
+        self._snapshot = snapshot
+        self._offered = True
+
+    def pending(self) -> list[Message]:
+        """Responses (DeltaDiscoveryResponse) to send now; calling it again without news returns none."""
+        if not self._offered:
+            return []
+        responses: list[Message] = []
+        for type_url in ORDER:
+            subscription = self._subscriptions.get(type_url)
+            if subscription is not None and subscription.open is None:
+                may_remove = type_url not in _BROKEN_LAST or self._others_settled()
+                response = self._answer(type_url, subscription, may_remove)
+                responses += [response] if response is not None else []
+        return responses
+
+    @property
+    def is_settled(self) -> bool:
+        """Does the client hold all of the offered snapshot it subscribed to (or has it refused it)?"""
+        return self._offered and all(
+            s.open is None and not any(self._difference(t, s)) for t, s in self._subscriptions.items()
+        )
+
+    @property
+    def refused(self) -> dict[str, tuple[str, ...]]:
+        """Type → names of resources in the offered snapshot that the client refused."""
+        found: dict[str, tuple[str, ...]] = {}
+        for type_url, subscription in self._subscriptions.items():
+            offered = self._snapshot.resources(type_url)
+            names = tuple(n for n, v in subscription.refused.items() if n in offered and offered[n].version == v)
+            if names:
+                found[type_url] = names
+        return found
+
+    def _others_settled(self) -> bool:
+        return all(
+            s.open is None and not any(self._difference(t, s))
+            for t, s in self._subscriptions.items()
+            if t not in _BROKEN_LAST
+        )
+
+    def _difference(self, type_url: str, s: _Subscription) -> tuple[list[Resource], list[str]]:
+        offered = self._snapshot.resources(type_url)
+        candidates: Iterable[str] = offered if s.wildcard else sorted(s.names & offered.keys())
+        send = [
+            offered[name]
+            for name in candidates
+            if s.held.get(name) != offered[name].version and s.refused.get(name) != offered[name].version
+        ]
+        gone = [name for name in s.held if name not in offered]
+        # a name that does not exist is answered once, so that the client need not wait for it
+        gone += [n for n in sorted(s.names) if n not in offered and n not in s.held and n not in s.told_missing]
+        return send, gone
+
+    def _answer(self, type_url: str, s: _Subscription, may_remove: bool) -> Message | None:
+        send, gone = self._difference(type_url, s)
+        if not may_remove:
+            gone = [name for name in gone if name not in s.held]
+        if not send and not gone:
+            return None
+        self._nonces += 1
+        nonce = f"{self._nonces:x}"
+        s.open = _Answer(nonce, {**{r.name: r.version for r in send}, **dict.fromkeys(gone, "")})
+        return new(
+            _RESPONSE,
+            type_url=type_url,
+            nonce=nonce,
+            system_version_info=self._snapshot.version,
+            resources=[_wire(resource) for resource in send],
+            removed_resources=gone,
+        )
+
+
+def _wire(resource: Resource) -> Message:
+    body = {"type_url": resource.type_url, "value": resource.body}
+    return new(_RESOURCE, name=resource.name, version=resource.version, resource=body)
+
+
+def _subscribe(s: _Subscription, subscribe: Iterable[str], unsubscribe: Iterable[str]) -> None:
+    for name in subscribe:
+        if name == _WILDCARD:
+            s.wildcard = True
+            continue
+        # "a resource that is subscribed to again must be sent again"
+        if name in s.names:
+            s.held.pop(name, None)
+        s.names.add(name)
+        s.told_missing.discard(name)
+    for name in unsubscribe:
+        if name == _WILDCARD:
+            s.wildcard = False
+        s.names.discard(name)
+        if not s.wants(name):
+            s.held.pop(name, None)
+            s.refused.pop(name, None)
+    if len(s.names) > _MAX_NAMES:
+        raise ProtocolError(f"more than {_MAX_NAMES} names subscribed to")
+    if not s.wildcard:
+        s.held = {name: version for name, version in s.held.items() if name in s.names}
+
+
+def _settle(s: _Subscription, type_url: str, r: Any) -> Event:
+    answer = s.open
+    if answer is None:
+        raise ProtocolError("an answer to nothing")
+    s.open = None
+    if r.HasField("error_detail"):
+        s.refused.update({name: version for name, version in answer.versions.items() if version})
+        return Nacked(type_url, answer.nonce, r.error_detail.message)
+    _hold(s, answer.versions)
+    return Acked(type_url, answer.nonce)
+
+
+def _hold(s: _Subscription, versions: Mapping[str, str]) -> None:
+    for name, version in versions.items():
+        s.refused.pop(name, None)
+        if version and s.wants(name):
+            s.held[name] = version
+        else:
+            s.held.pop(name, None)
+            if name in s.names:
+                s.told_missing.add(name)
