@@ -1,10 +1,16 @@
 """The path that rules see, made from the path as sent: what Envoy does before authorization, in Envoy's order.
 
-1. A fragment is refused. 2. `%2F` and `%5C` are decoded (DECODE_AND_MERGE_SLASHES only). 3. Escaped unreserved
-characters are decoded, `\\` becomes `/`, what a URL must not hold is escaped, dot segments go; `%00` is refused.
-4. Slashes are merged, last. The query takes no part and is cut in the end. NONE: only 1 and the cut.
-Source: Envoy's HttpConnectionManager (normalize_path, merge_slashes, path_with_escaped_slashes_action),
-RFC 3986 §5.2.4 and §6.2.2; checked on a real Envoy (tests/integration/test_path_normalization.py).
+| step                                                                    | modes                            |
+|-------------------------------------------------------------------------|----------------------------------|
+| refuse a fragment and what is not printable ASCII (400)                 | all                              |
+| decode `%2F` and `%5C`                                                  | DECODE_AND_MERGE_SLASHES         |
+| cut the parameters of dot segments: `..;x=1` is `..`                    | all but NONE                     |
+| refuse `%00`; decode escaped unreserved characters; `\\` becomes `/`    | all but NONE                     |
+| remove dot segments                                                     | all but NONE                     |
+| merge slashes, last                                                     | MERGE_…, DECODE_AND_MERGE_…      |
+
+The query takes no part and is cut. Source: Envoy's HttpConnectionManager (normalize_path, merge_slashes,
+path_with_escaped_slashes_action), RFC 3986 §5.2.4 and §6.2.2; found and checked on a real Envoy 1.40.
 """
 
 from __future__ import annotations
@@ -14,57 +20,65 @@ from typing import Final
 
 from policies.workload import PathNormalization
 
-_TO_DO: Final = re.compile(r"[^!$&'()*+,\-./0-9:;=@A-Z\[\]_a-z~]|//|/\.", re.ASCII)
-_ESCAPED: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
-_UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
-_TO_ESCAPE: Final = re.compile(rb"[^!$%&'()*+,\-./0-9:;=@A-Z\[\]_a-z~]")
-_SLASHES: Final = re.compile(rb"//+")
+_PRINTABLE: Final = re.compile(r"[!-~]*")
+_UNCHANGED: Final = re.compile(r"/(?:[!$&'()*+,\-0-:;=@A-Z\[\]_a-z~][!$&'()*+,\-.0-:;=@A-Z\[\]_a-z~]*/?)*")
+_ESCAPE: Final = re.compile(r"%([0-9A-Fa-f]{2})")
+_UNRESERVED: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+_STRAY_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_TO_ESCAPE: Final = re.compile(r'["<>^`{|}]')
+_DOTS_WITH_PARAMETERS: Final = re.compile(r"(?<=/)(\.\.?);[^/]*")
 _MERGING: Final = (PathNormalization.MERGE_SLASHES, PathNormalization.DECODE_AND_MERGE_SLASHES)
 
 
 def normalize(path: str, mode: PathNormalization) -> str | None:
     """`path` as sent → what rules on paths are compared with, or None where Envoy answers 400 before any rule."""
-    if not path:
-        return ""
-    if "#" in path:
+    if "#" in path or not _PRINTABLE.fullmatch(path):
         return None
     path = path.partition("?")[0]
-    if mode is PathNormalization.NONE or not _TO_DO.search(path):
+    if mode is PathNormalization.NONE or not path or _UNCHANGED.fullmatch(path):
         return path
-    sent = path.encode("utf-8", "surrogateescape")
     if mode is PathNormalization.DECODE_AND_MERGE_SLASHES:
-        sent = re.sub(rb"%2[fF]", b"/", sent)
-        sent = re.sub(rb"%5[cC]", rb"\\", sent)
-    if b"%00" in sent or b"\0" in sent:
+        path = re.sub("%2[fF]", "/", path)
+        path = re.sub("%5[cC]", r"\\", path)
+    path = _DOTS_WITH_PARAMETERS.sub(r"\1", path)
+    if "%00" in path:
         return None
-    clean = _ESCAPED.sub(_decode_unreserved, sent).replace(b"\\", b"/")
-    clean = _without_dots(_TO_ESCAPE.sub(_escape, clean))
-    if mode in _MERGING:
-        clean = _merge_slashes(clean)
-    return clean.decode("utf-8", "surrogateescape")
+    path = _without_dots(_decode(path).replace("\\", "/"))
+    return _merge_slashes(path) if mode in _MERGING else path
 
 
-def _decode_unreserved(escape: re.Match[bytes]) -> bytes:
-    byte = int(escape[1], 16)
-    return bytes([byte]) if byte in _UNRESERVED else escape[0]
+def _decode(path: str) -> str:
+    """Unreserved characters as they are; nothing that was no escape may become one by that."""
+    marked = _STRAY_PERCENT.sub("\0", path)
+    decoded = _ESCAPE.sub(_unreserved, _TO_ESCAPE.sub(_escaped, marked))
+    return re.sub("\0(?=[0-9A-Fa-f]{2})", "%25", decoded).replace("\0", "%")
 
 
-def _escape(character: re.Match[bytes]) -> bytes:
-    return b"%%%02X" % character[0][0]
+def _unreserved(escape: re.Match[str]) -> str:
+    character = chr(int(escape[1], 16))
+    return character if character in _UNRESERVED else escape[0]
 
 
-def _without_dots(path: bytes) -> bytes:
-    kept = list[bytes]()
-    segments = path.removeprefix(b"/").split(b"/")
+def _escaped(character: re.Match[str]) -> str:
+    return f"%{ord(character[0]):02X}"
+
+
+def _without_dots(path: str) -> str:
+    kept = list[str]()
+    segments = path.removeprefix("/").split("/")
     for segment in segments:
-        if segment == b"..":
+        if segment == "..":
             del kept[-1:]
-        elif segment != b".":
+        elif segment != ".":
             kept.append(segment)
-    if segments[-1] in (b".", b".."):
-        kept.append(b"")
-    return b"/" + b"/".join(kept)
+    if segments[-1] in (".", ".."):
+        kept.append("")
+    return "/" + "/".join(kept)
 
 
-def _merge_slashes(path: bytes) -> bytes:
-    return _SLASHES.sub(b"/", path)
+def _merge_slashes(path: str) -> str:
+    """As Envoy joins them: slashes alone become two."""
+    if "//" not in path:
+        return path
+    segments = "/".join(segment for segment in path.split("/") if segment)
+    return f"/{segments}{'/' if path.endswith('/') else ''}"

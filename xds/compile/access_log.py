@@ -80,8 +80,7 @@ def _status(operation: str, code: int) -> Message:
 
 
 def _logger(fields: dict[str, str], filter_: Message | None) -> Message:
-    struct = {"fields": {key: {"string_value": value} for key, value in fields.items()}}
-    config = new(_STDOUT, log_format={"json_format": struct, "omit_empty_values": True})
+    config = new(_STDOUT, log_format={"json_format": fields, "omit_empty_values": True})
     extra: dict[str, object] = {} if filter_ is None else {"filter": filter_}
     return new(
         "envoy.config.accesslog.v3.AccessLog",
