@@ -98,7 +98,7 @@ def test_well_known_types_are_the_official_ones() -> None:
     assert limit.value == 3
     for official in (any_pb2.Any, duration_pb2.Duration, struct_pb2.Struct, wrappers_pb2.BoolValue):
         ours = schema.message_class(official.DESCRIPTOR.full_name)
-        assert ours.DESCRIPTOR.pool is not official.DESCRIPTOR.pool
+        assert ours.DESCRIPTOR.file.pool is not official.DESCRIPTOR.file.pool
         assert ours.DESCRIPTOR.fields_by_name.keys() == official.DESCRIPTOR.fields_by_name.keys()
 
 

@@ -1,0 +1,94 @@
+"""`pylis server`: the control plane in the foreground."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from pathlib import Path
+
+import click
+
+from controlplane.cli.output import Failure
+
+
+@click.command()
+@click.option("--data-dir", type=click.Path(path_type=Path), default=Path(".pylis"), show_default=True, envvar="PYLIS_DATA_DIR", help="Keys, store, administrator's token.")
+@click.option("--store", default="", envvar="PYLIS_STORE", help="sqlite:///PATH or memory://  [default: a file in the data directory]")
+@click.option("--api", default="127.0.0.1:15080", show_default=True, envvar="PYLIS_API", help="Where the policy API listens.")
+@click.option("--xds", default="127.0.0.1:15012", show_default=True, envvar="PYLIS_XDS", help="Where sidecars and agents connect.")
+@click.option("--trust-domain", default="cluster.local", show_default=True, envvar="PYLIS_TRUST_DOMAIN")
+@click.option("--root-namespace", default="istio-system", show_default=True, envvar="PYLIS_ROOT_NAMESPACE", help="Policies there hold for the whole mesh.")
+@click.option("--path-normalization", type=click.Choice(["NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"]), default="MERGE_SLASHES", show_default=True, envvar="PYLIS_PATH_NORMALIZATION")
+@click.option("--access-log", type=click.Choice(["off", "denied", "all"]), default="denied", show_default=True, envvar="PYLIS_ACCESS_LOG", help="Which requests sidecars log.")
+@click.option("--advertise", default="", envvar="PYLIS_ADVERTISE", help="The host agents reach this server by, if not the one it listens on.")
+def server(
+    data_dir: Path, store: str, api: str, xds: str, trust_domain: str, root_namespace: str,
+    path_normalization: str, access_log: str, advertise: str,
+) -> None:  # fmt: skip
+    """Run the control plane: the policy API, the CA, and xDS for the sidecars.
+
+    \b
+    Example:
+      pylis server --data-dir /var/lib/pylis --trust-domain example.org
+    """
+    import structlog
+
+    from ca.errors import KeystoreError, SpiffeIdError
+    from ca.spiffe_id import TrustDomain
+    from controlplane import main
+    from controlplane.store.port import UnusableError
+    from policies.workload import MeshSettings, PathNormalization
+    from xds.plan import AccessLog
+
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper("iso"),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    try:
+        TrustDomain.parse(trust_domain)
+    except SpiffeIdError as error:
+        raise Failure(f"--trust-domain {trust_domain!r}: {error}") from error
+    for option, address in (("--api", api), ("--xds", xds)):
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdigit() or int(port) > 65535:
+            raise Failure(f"{option} {address!r} is no host:port", hint=f"for example {option} 127.0.0.1:15080")
+    store = store or f"sqlite:///{data_dir / 'store.db'}"
+    if store != main.MEMORY_STORE and not store.startswith("sqlite:///"):
+        raise Failure(f"--store {store!r} is not served", hint="use sqlite:///PATH or memory://")
+    settings = MeshSettings(trust_domain, (), root_namespace, PathNormalization(path_normalization))
+    config = main.Config(data_dir, store, api, xds, settings, AccessLog(access_log), advertise)
+
+    def ready(api_address: str, xds_address: str) -> None:
+        click.echo(f"ready  api https://{api_address}  xds {xds_address}  trust domain {trust_domain}")
+        click.echo(f"kubeconfig and admin token: {data_dir}", err=True)
+        sys.stdout.flush()
+
+    try:
+        _run(main.run(config, ready))
+    except (main.PortTakenError, KeystoreError, UnusableError) as error:
+        raise Failure(str(error)) from error
+
+
+def _run(serving: "asyncio.Future[None] | object") -> None:
+    """Until SIGINT or SIGTERM; both end it in order."""
+    import uvloop
+
+    async def main() -> None:
+        task = asyncio.ensure_future(serving)  # type: ignore[arg-type] - a coroutine
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(name, task.cancel)
+        try:
+            await task
+        except asyncio.CancelledError:
+            return
+
+    uvloop.run(main())

@@ -1,0 +1,194 @@
+"""Wires the control plane: the only file that knows every piece.
+
+`run` serves until it is cancelled; what it tells the outside (addresses, the administrator's token, a kubeconfig)
+stands in the data directory, mode 0600, before it is ready.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import ipaddress
+import json
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from ca.keystore import FileKeystore, write_private
+from ca.service import CertificateAuthority
+from ca.spiffe_id import TrustDomain
+from controlplane.api import app, tokens
+from controlplane.node_service import NodeService
+from controlplane.operations import Operations
+from controlplane.reconcile import Reconciler
+from controlplane.server_identity import OwnCertificate
+from controlplane.state import MeshState
+from controlplane.store.memory import MemoryStore
+from controlplane.store.port import AlreadyExistsError, Key, Store
+from controlplane.store.sqlite import SqliteStore
+from policies.workload import MeshSettings
+from xds.ledger import Ledger
+from xds.plan import AccessLog
+from xds.serve import AddressInUseError, XdsServer
+
+VERSION: Final = "0.1.0"
+MEMORY_STORE: Final = "memory://"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """`api` and `xds` are `host:port` (port 0: any free one); `store` is `memory://` or `sqlite:///PATH`."""
+
+    data_dir: Path
+    store: str
+    api: str
+    xds: str
+    settings: MeshSettings
+    access_log: AccessLog = AccessLog.DENIED
+    advertise: str = ""
+
+
+class PortTakenError(Exception):
+    """An address that cannot be listened on; the text says which and what to do."""
+
+
+async def run(config: Config, ready: Callable[[str, str], None]) -> None:
+    """Calls `ready(api, xds)` with the bound addresses.
+
+    Raises: PortTakenError, KeystoreError, UnusableError when it cannot start; nothing is left behind then.
+    """
+    store = await _open_store(config)
+    try:
+        await _serve(config, store, ready)
+    finally:
+        await store.close()
+
+
+async def _serve(config: Config, store: Store, ready: Callable[[str, str], None]) -> None:
+    domain = TrustDomain.parse(config.settings.trust_domain)
+    authority = CertificateAuthority.open(domain, FileKeystore(config.data_dir / "ca" / domain.name))
+    api_host, api_port = _split(config.api)
+    xds_host, _ = _split(config.xds)
+    names, addresses = _server_names({api_host, xds_host, config.advertise} - {""})
+    own = OwnCertificate(authority, names, addresses)
+    state, ledger = MeshState(config.settings, config.access_log), Ledger()
+    nodes = NodeService(authority, state)
+    xds = XdsServer(config.xds, own.identity, state, ledger, [nodes.handler()])
+
+    def changed() -> None:
+        xds.publish()
+        nodes.changed()
+
+    await _first_objects(store, config.settings)
+    token = await _admin_token(store, config.data_dir)
+    reconciler = Reconciler(store, state, config.settings, changed)
+    await reconciler.once()
+    bound = {"api": 0}
+
+    def reachable() -> tuple[str, str]:
+        return _join(config.advertise or api_host, bound["api"]), _join(config.advertise or xds_host, xds.port)
+
+    operations = Operations(store, authority, ledger, reachable)
+    application = app.make_app(
+        app.ApiDependencies(store, operations.table(), lambda: authority.bundle.to_spiffe(), VERSION)
+    )
+    try:
+        await xds.start()
+    except AddressInUseError as error:
+        raise _taken("xDS", config.xds, "--xds") from error
+    try:
+        try:
+            runner, bound["api"] = await app.listen(application, api_host, api_port, own.context)
+        except OSError as error:
+            raise _taken("API", config.api, "--api") from error
+        try:
+            _write_kubeconfig(config.data_dir, reachable()[0], authority.bundle.to_pem(), token, domain.name)
+            ready(*reachable())
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(reconciler.run())
+                tasks.create_task(authority.run())
+                tasks.create_task(own.run())
+        finally:
+            await runner.cleanup()
+    finally:
+        await xds.stop()
+
+
+async def _open_store(config: Config) -> Store:
+    if config.store == MEMORY_STORE:
+        return MemoryStore()
+    return await SqliteStore.open(Path(config.store.removeprefix("sqlite:///")))
+
+
+async def _first_objects(store: Store, settings: MeshSettings) -> None:
+    """The namespaces every mesh has."""
+    for name in ("default", settings.root_namespace):
+        labels = {"kubernetes.io/metadata.name": name}
+        metadata = {"name": name, "uid": name, "creationTimestamp": "1970-01-01T00:00:00Z", "labels": labels}
+        value = {"metadata": {**metadata, "generation": 1}, "status": {"phase": "Active"}}
+        try:
+            await store.create(Key("namespaces", "", name), value)
+        except AlreadyExistsError:
+            continue
+
+
+async def _admin_token(store: Store, data_dir: Path) -> str:
+    """The administrator's token; a new one when the file is gone or the store does not know it."""
+    path = data_dir / "admin.token"
+    if path.exists():
+        token = path.read_text().strip()
+        if await tokens.authenticate(store, token) is not None:
+            return token
+    token = await tokens.create(store, "admin")
+    write_private(path, f"{token}\n".encode())
+    return token
+
+
+def _write_kubeconfig(data_dir: Path, api: str, ca_pem: str, token: str, name: str) -> None:
+    cluster = {
+        "server": f"https://{api}",
+        "certificate-authority-data": base64.b64encode(ca_pem.encode()).decode(),
+        "tls-server-name": "server.pylis.internal",
+    }
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": name, "cluster": cluster}],
+        "users": [{"name": "admin", "user": {"token": token}}],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": "admin"}}],
+        "current-context": name,
+    }
+    write_private(data_dir / "kubeconfig", json.dumps(config, indent=2).encode() + b"\n")
+
+
+def _server_names(hosts: set[str]) -> tuple[list[str], list[str]]:
+    """DNS names and IP addresses for the certificate; a wildcard address stands for this host's name."""
+    names: list[str] = []
+    addresses: list[str] = []
+    for host in sorted(hosts):
+        try:
+            address = ipaddress.ip_address(host)
+        except ValueError:
+            names.append(host)
+            continue
+        if address.is_unspecified:
+            names.append(socket.gethostname().lower())
+        else:
+            addresses.append(host)
+    return names, addresses
+
+
+def _split(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def _join(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _taken(what: str, address: str, option: str) -> PortTakenError:
+    return PortTakenError(f"the {what} cannot listen on {address}: it is taken, or no address of this machine; "
+                          f"stop what uses it, or choose another with {option} 127.0.0.1:0")  # fmt: skip

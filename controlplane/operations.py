@@ -1,0 +1,140 @@
+"""What the API does beside the kinds: join tokens, attestation, minting, the state of proxies.
+
+Each operation takes (body, caller) and returns JSON; refusals are ApiErrors.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import structlog
+
+from ca import node_protocol
+from ca.attest.join_token import JoinToken, secret_hash
+from ca.errors import CsrError, NodeProtocolError, SpiffeIdError
+from ca.profile import LEAF_TTL
+from ca.service import CertificateAuthority
+from ca.spiffe_id import SpiffeId, agent_id
+from controlplane.api.app import Operation
+from controlplane.api.errors import ApiError, bad_request
+from controlplane.api.tokens import Caller
+from controlplane.resources.workload_registration import MAX_TTL
+from controlplane.store.port import Key, Store
+from xds.ledger import Ledger, ProxyStatus
+
+JOIN_TOKENS: Final = "jointokens.internal"
+MAX_TOKEN_TTL: Final = timedelta(days=1)
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Operations:
+    """`addresses()` are the API's and the xDS port's `host:port` as agents reach them."""
+
+    store: Store
+    authority: CertificateAuthority
+    ledger: Ledger
+    addresses: Callable[[], tuple[str, str]]
+
+    def table(self) -> dict[tuple[str, str], Operation]:
+        return {
+            ("POST", "tokens"): self.create_token,
+            ("POST", "attest"): self.attest,
+            ("POST", "svids"): self.mint,
+            ("GET", "proxies"): self.proxies,
+        }
+
+    async def create_token(self, body: Any, caller: Caller | None) -> Any:
+        """`{agent, ttlSeconds}` → `{token, agent, expires}`; the token is shown once."""
+        fields = _object(body)
+        agent = _text(fields, "agent")
+        try:
+            agent_id(self.authority.trust_domain, agent)
+        except SpiffeIdError as error:
+            raise bad_request(f"agent: {error}") from error
+        ttl = fields.get("ttlSeconds", 600)
+        if isinstance(ttl, bool) or not isinstance(ttl, int) or not 0 < ttl <= MAX_TOKEN_TTL.total_seconds():
+            raise bad_request("ttlSeconds must be between 1 and 86400")
+        secret = secrets.token_urlsafe(32)
+        expires = datetime.now(UTC) + timedelta(seconds=ttl)
+        value = {"agent": agent, "expires": expires.isoformat()}
+        await self.store.create(Key(JOIN_TOKENS, "", secret_hash(secret)), value)
+        api, xds = self.addresses()
+        bundle = self.authority.bundle
+        token = JoinToken(api, xds, bundle.trust_domain.name, bundle.root_hashes[0], agent, secret)
+        log.info("token.created", agent=agent, by=caller.name if caller else "")
+        return {"token": token.encode(), "agent": agent, "expires": expires.isoformat(timespec="seconds")}
+
+    async def attest(self, body: Any, _: Caller | None) -> Any:
+        """A join token's secret and a signing request → the agent's SVID. The token is gone whatever follows."""
+        try:
+            message = node_protocol.decode_attest(body)
+        except NodeProtocolError as error:
+            raise bad_request(str(error)) from error
+        record = await self.store.take(Key(JOIN_TOKENS, "", secret_hash(message.secret)))
+        if record is None or datetime.fromisoformat(record.value["expires"]) <= datetime.now(UTC):
+            log.warning("agent.refused", reason="token")
+            text = "this join token was used, has expired, or never was; make a new one with pylis token create"
+            raise ApiError(403, "Forbidden", text)
+        agent = str(record.value["agent"])
+        try:
+            svid = self.authority.issue_agent(agent, message.csr)
+        except CsrError as error:
+            raise bad_request(f"csr: {error}") from error
+        log.info("agent.attested", agent=agent, serial=f"{svid.serial:x}")
+        return node_protocol.attested_json(node_protocol.Attested(agent, svid.chain, self.authority.bundle))
+
+    async def mint(self, body: Any, caller: Caller | None) -> Any:
+        """`{spiffeId, csr, ttlSeconds, dnsNames}` → `{chain, bundle}` (PEM): an administrator's choice of identity."""
+        fields = _object(body)
+        try:
+            wanted = SpiffeId.parse(_text(fields, "spiffeId"))
+            csr = base64.b64decode(_text(fields, "csr"), validate=True)
+        except (SpiffeIdError, binascii.Error) as error:
+            raise bad_request(f"{error}") from error
+        if wanted.trust_domain != self.authority.trust_domain or not wanted.path or wanted.is_reserved:
+            text = f"this server mints workload identities of {self.authority.trust_domain.id} only"
+            raise bad_request(text)
+        ttl = fields.get("ttlSeconds", int(LEAF_TTL.total_seconds()))
+        if isinstance(ttl, bool) or not isinstance(ttl, int) or not 0 < ttl <= MAX_TTL.total_seconds():
+            raise bad_request(f"ttlSeconds must be between 1 and {int(MAX_TTL.total_seconds())}")
+        dns = fields.get("dnsNames", [])
+        if not isinstance(dns, list) or not all(isinstance(d, str) and not d.endswith(".internal") for d in dns):
+            raise bad_request("dnsNames must be a list of names that are not the control plane's")
+        try:
+            svid = self.authority.issue_id(wanted, csr, timedelta(seconds=ttl), tuple(dns))
+        except (CsrError, ValueError) as error:
+            raise bad_request(f"csr: {error}") from error
+        log.info("svid.minted", id=str(wanted), serial=f"{svid.serial:x}", by=caller.name if caller else "")
+        return {"chain": svid.chain_pem, "bundle": self.authority.bundle.to_pem()}
+
+    async def proxies(self, _body: Any, _caller: Caller | None) -> Any:
+        """What each sidecar holds, as the ledger knows it."""
+        return {"items": [_proxy(status) for status in self.ledger.status()]}
+
+
+def _proxy(s: ProxyStatus) -> dict[str, Any]:
+    return {
+        "name": s.node_id, "identity": s.identity, "state": str(s.state), "since": s.since.isoformat(),
+        "revision": s.revision, "syncedRevision": s.synced_revision, "configBytes": s.config_bytes,
+        "svidExpires": s.svid_expires.isoformat() if s.svid_expires else None, "note": s.note,
+    }  # fmt: skip
+
+
+def _object(body: Any) -> dict[str, Any]:
+    if not isinstance(body, dict):
+        raise bad_request("the body is no object")
+    return body
+
+
+def _text(fields: dict[str, Any], name: str) -> str:
+    value = fields.get(name)
+    if not isinstance(value, str) or not value:
+        raise bad_request(f"{name} is required")
+    return value

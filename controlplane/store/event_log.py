@@ -1,0 +1,51 @@
+"""The recent changes of a store, and those who wait for more. Bounded: who falls behind starts anew."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Iterable
+from typing import Final
+
+from controlplane.store.port import Event, GoneError
+
+KEPT: Final = 10_000
+
+
+class EventLog:
+    def __init__(self, revision: int, events: Iterable[Event] = ()) -> None:
+        """`events` are the latest up to `revision`, oldest first."""
+        self._events: deque[Event] = deque(events, KEPT)
+        self._oldest = self._events[0].record.revision - 1 if self._events else revision
+        self.revision = revision
+        self._news = asyncio.Event()
+
+    def append(self, event: Event) -> None:
+        if len(self._events) == KEPT:
+            self._oldest = self._events[0].record.revision
+        self._events.append(event)
+        self.revision = event.record.revision
+        self._news.set()
+        self._news = asyncio.Event()
+
+    def after(self, revision: int) -> list[Event]:
+        """Raises: GoneError."""
+        if revision < self._oldest:
+            raise GoneError(f"revision {revision} is too old; the oldest kept is {self._oldest}")
+        found: list[Event] = []
+        for event in reversed(self._events):
+            if event.record.revision <= revision:
+                break
+            found.append(event)
+        found.reverse()
+        return found
+
+    async def watch(self, after: int) -> AsyncIterator[Event]:
+        while True:
+            news = self._news
+            events = self.after(after)
+            for event in events:
+                after = event.record.revision
+                yield event
+            if not events:
+                await news.wait()
