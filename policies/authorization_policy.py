@@ -1,7 +1,7 @@
 """AuthorizationPolicy (security.istio.io/v1): the kind as users write it, checked.
 
-A rule is kept as it is written, every list with its place in the file; what it means is said in `lower` only.
-What Istio has and this version does not enforce is refused here with a 12xx code: accepting it would be a hole.
+A rule is kept as it is written, every list with its place in the file; what it means is said in `lower`.
+What Istio has and this version does not enforce is refused here with a 12xx code: accepted would be a hole.
 Source: docs/reference/policy.md (Istio's AuthorizationPolicy and its validation).
 """
 
@@ -89,7 +89,7 @@ def parse(document: Document) -> tuple[AuthorizationPolicy | None, list[Problem]
 
 
 def read(document: Document) -> tuple[AuthorizationPolicy, list[Problem]]:
-    """What can be read in spite of problems: only for saying which workloads a refused policy was meant for."""
+    """What can be read in spite of problems: only to say which workloads a refused policy is meant for."""
     root = Fields.of(document)
     root.only(*TOP_LEVEL)
     metadata = read_metadata(root)

@@ -1,6 +1,6 @@
-"""Why: for one request, what each clause made of it, which decided, and how near the others came.
+"""Why: for one request, what each rule made of it, which decided, and how near the others came.
 
-A fold over the same DecisionProgram as `evaluate`, and it agrees with it. Rendering is text only, no colour.
+A fold over the same DecisionProgram as `evaluate`, and it agrees with it. Its text is made in `wording`.
 """
 
 from __future__ import annotations
@@ -8,128 +8,109 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from policies.attributes import Attribute
-from policies.evaluate import Decision, Facts, evaluate, holds
-from policies.predicate import Condition, Exact, Network, Prefix, Present, Suffix, Value
+from policies.authorization_policy import AuthorizationPolicy
+from policies.evaluate import Decision, Facts, evaluate, holds, seen_in
+from policies.lower import Dropped, lower_rule, rule_name
+from policies.predicate import Condition
 from policies.problem import Origin
-from policies.program import DEFAULT_ALLOW, DEFAULT_DENY, Action, Clause, DecisionProgram
+from policies.program import DEFAULT_DENY, Action, Clause, DecisionProgram
 from policies.request import Request
-from policies.workload import MeshSettings
+from policies.workload import MeshSettings, MtlsMode
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One condition on this request; `seen` is the attribute's value, None where it is absent."""
+
+    condition: Condition
+    seen: str | None
+    holds: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One clause: the conditions that held before `failed`, the first that did not (None: it matched)."""
+    """One clause of a rule, all of its conditions in order."""
 
     action: Action
     name: str
     origin: Origin
-    held: tuple[Condition, ...]
-    failed: Condition | None
+    steps: tuple[Step, ...]
 
     @property
     def matched(self) -> bool:
-        return self.failed is None
+        return all(step.holds for step in self.steps)
+
+    @property
+    def held(self) -> tuple[Step, ...]:
+        return tuple(step for step in self.steps if step.holds)
+
+    @property
+    def failed(self) -> tuple[Step, ...]:
+        return tuple(step for step in self.steps if not step.holds)
+
+    @property
+    def policy(self) -> str:
+        return self.name.rpartition("[")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Unused:
+    """A rule, or a policy without rules, that has no clause in the program."""
+
+    action: Action
+    name: str
+    reason: str
+    origin: Origin
+
+    @property
+    def policy(self) -> str:
+        return self.name.partition("[")[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """`outcomes` in the order of evaluation; `nearest` is the ALLOW clause with the most conditions held."""
+    """`outcomes` in the order of evaluation; `nearest`: the ALLOW clause with the most conditions held."""
 
     decision: Decision
     outcomes: tuple[Outcome, ...]
+    unused: tuple[Unused, ...]
     nearest: Outcome | None
-    because: str
 
 
-def explain(program: DecisionProgram, request: Request, settings: MeshSettings) -> Explanation:
-    facts = Facts(request, settings)
-    decision = evaluate(program, request, settings)
+def explain(
+    program: DecisionProgram,
+    request: Request,
+    settings: MeshSettings,
+    *,
+    mode: MtlsMode = MtlsMode.PERMISSIVE,
+    policies: Sequence[AuthorizationPolicy] = (),
+) -> Explanation:
+    """`policies`: what `select` gave, to name the rules that lowering left out of the program."""
+    facts = Facts(seen_in(mode, request), settings)
+    decision = evaluate(program, request, settings, mode)
     outcomes = (
         *(_outcome(Action.DENY, clause, facts) for clause in program.deny),
         *(_outcome(Action.ALLOW, clause, facts) for clause in program.allow),
     )
-    missed = [o for o in outcomes if o.action is Action.ALLOW and not o.matched and o.held]
-    nearest = max(missed, key=lambda o: len(o.held), default=None) if not decision.allowed else None
-    return Explanation(decision, outcomes, nearest, _because(program, decision))
+    unused = tuple(item for policy in policies for item in _unused(policy, program, settings))
+    nearest = None
+    if decision.rule == DEFAULT_DENY:
+        missed = [outcome for outcome in outcomes if outcome.action is Action.ALLOW]
+        nearest = max(missed, key=lambda o: (len(o.held), -len(o.failed)), default=None)
+    return Explanation(decision, outcomes, unused, nearest)
 
 
 def _outcome(action: Action, clause: Clause, facts: Facts) -> Outcome:
-    held: list[Condition] = []
-    failed: Condition | None = None
-    for condition in clause.conditions:
-        if holds(condition, facts):
-            held.append(condition)
-        elif failed is None:
-            failed = condition
-    return Outcome(action, clause.name, clause.origin, tuple(held), failed)
+    steps = tuple(Step(c, facts.text(c.key), holds(c, facts)) for c in clause.conditions)
+    return Outcome(action, clause.name, clause.origin, steps)
 
 
-def _because(program: DecisionProgram, decision: Decision) -> str:
-    match decision.rule:
-        case rule if rule == DEFAULT_ALLOW:
-            return "no ALLOW policy selects the workload, and no DENY rule matched"
-        case rule if rule == DEFAULT_DENY and not program.allow:
-            return "an ALLOW policy selects the workload, and none has a rule for this port"
-        case rule if rule == DEFAULT_DENY:
-            return "no ALLOW rule matched, and at least one ALLOW policy selects the workload"
-        case rule:
-            return f"{'ALLOW' if decision.allowed else 'DENY'} rule {rule} matched"
-
-
-def render(explanation: Explanation, request: Request, settings: MeshSettings) -> list[str]:
-    """The table of rules and the deciding sentence, a line each."""
-    facts = Facts(request, settings)
-    rows = [("action", "rule", "outcome", "")]
-    for outcome in explanation.outcomes:
-        mark = "   ← nearest" if outcome is explanation.nearest else ""
-        where = str(outcome.failed.origin if outcome.failed else outcome.origin)
-        rows.append((str(outcome.action), outcome.name, _why(outcome, facts), where + mark))
-    widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    lines = [
-        "  " + "  ".join((*(row[i].ljust(widths[i]) for i in range(3)), row[3])).rstrip() for row in rows
-    ]
-    table = lines if explanation.outcomes else ["  no rule applies to this port of the workload"]
-    return [*table, f"  decided by: {explanation.because}."]
-
-
-def _why(outcome: Outcome, facts: Facts) -> str:
-    if outcome.failed is None:
-        return "matched"
-    held = "".join(f"matched {_field(c)}; " for c in outcome.held[:2])
-    condition = outcome.failed
-    verb = "must be none of" if condition.negated else "wants"
-    return f"{held}{_field(condition)}: {verb} {_values(condition.values)}, is {_actual(condition, facts)}"
-
-
-def _field(condition: Condition) -> str:
-    key = condition.key
-    return f"header {key.name}" if key.name else key.attribute.rpartition(".")[2]
-
-
-def _values(values: Sequence[Value]) -> str:
-    shown = [written(value) for value in values[:3]]
-    more = f" or {len(values) - 3} more" if len(values) > 3 else ""
-    return ", ".join(shown) + more
-
-
-def written(value: Value) -> str:
-    """A value as a policy would have it."""
-    match value:
-        case Exact(text):
-            return text
-        case Prefix(text):
-            return f"{text}*"
-        case Suffix(text):
-            return f"*{text}"
-        case Present():
-            return "*"
-        case Network(network):
-            return str(network)
-
-
-def _actual(condition: Condition, facts: Facts) -> str:
-    if condition.key.attribute is Attribute.SOURCE_IP:
-        return str(facts.request.source_ip) if facts.request.source_ip else "absent"
-    text = facts.text(condition)
-    return "absent" if text is None else f'"{text}"' if not text else text
+def _unused(policy: AuthorizationPolicy, program: DecisionProgram, settings: MeshSettings) -> list[Unused]:
+    if not policy.rules:
+        return [Unused(policy.action, policy.full_name, "no rules: allows nothing", policy.origin)]
+    found = list[Unused]()
+    for index, rule in enumerate(policy.rules):
+        lowered = lower_rule(policy, index, settings, port=program.port, protocol=program.protocol)
+        if isinstance(lowered, Dropped):
+            found.append(Unused(policy.action, rule_name(policy, index), str(lowered), rule.origin))
+    return found

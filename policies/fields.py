@@ -1,8 +1,8 @@
-"""Typed reading of a Document: every wrong field becomes a problem with its path and line, and reading goes on.
+"""Typed reading of a Document: a wrong field becomes a problem with its path and line, and reading goes on.
 
 Usable by the parser of any kind. Each reader answers with a usable empty value after a problem, so that one
-pass finds all mistakes; whoever parses looks at `problems` in the end. An explicit `null` is a wrong type, as in
-Kubernetes: a list somebody forgot to fill must not silently mean "any". What values mean does not belong here.
+pass finds all mistakes; whoever parses looks at `problems` in the end. An explicit `null` is a wrong type, as
+in Kubernetes: a list somebody forgot to fill must not mean "any". What values mean does not belong here.
 """
 
 from __future__ import annotations

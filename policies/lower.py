@@ -1,9 +1,9 @@
 """What a rule means: the only place that says it. Policies of one workload become the program of one port.
 
-Each (from entry, to entry) pair of a rule becomes a clause. Known things are folded away: the destination port,
-and on TCP the HTTP-only fields, where an ALLOW rule that has one is dropped whole and a DENY rule loses the field
-and widens. Both err on the side of refusing. Every fold (evaluate, explain, scope, Envoy) reads the result.
-Source: docs/reference/policy.md, sections "Logic", "Value matching", "Trust-domain aliases", "TCP versus HTTP".
+Each (from entry, to entry) pair of a rule becomes a clause. Known things are folded away: the destination
+port, and on TCP the HTTP-only fields, where an ALLOW rule that has one is dropped whole and a DENY rule loses
+the field and widens. Both err on the side of refusing. Every fold reads the result.
+Source: docs/reference/policy.md (logic, value matching, trust-domain aliases, TCP versus HTTP).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from policies.authorization_policy import AuthorizationPolicy, Match, Rule
 from policies.predicate import Condition, Exact, Network, Prefix, Present, Suffix, Value
 from policies.program import Action, Clause, DecisionProgram, Protocol
 from policies.trust_domains import expand_principal
-from policies.values import read_network, read_port
+from policies.values import fold_case, read_network, read_port
 from policies.workload import MeshSettings
 
 
@@ -108,11 +108,6 @@ def lower_text(value: str) -> Value:
     if value.endswith("*"):
         return Prefix(value[:-1])
     return Exact(value)
-
-
-def fold_case(text: str) -> str:
-    """Lower case of ASCII letters only, as Envoy compares hosts."""
-    return text.lower() if text.isascii() else text.encode().lower().decode()
 
 
 def _has_http_field(rule: Rule) -> bool:

@@ -1,4 +1,4 @@
-"""The path that rules see, made from the path as sent: what Envoy does before authorization, in Envoy's order.
+"""The path that rules see, made from the path as sent: what Envoy does before authorization, in its order.
 
 | step                                                                    | modes                            |
 |-------------------------------------------------------------------------|----------------------------------|
@@ -31,7 +31,7 @@ _MERGING: Final = (PathNormalization.MERGE_SLASHES, PathNormalization.DECODE_AND
 
 
 def normalize(path: str, mode: PathNormalization) -> str | None:
-    """`path` as sent → what rules on paths are compared with, or None where Envoy answers 400 before any rule."""
+    """`path` as sent → what rules on paths are compared with; None: Envoy answers 400 before any rule."""
     if "#" in path or not _PRINTABLE.fullmatch(path):
         return None
     path = path.partition("?")[0]

@@ -1,8 +1,8 @@
 """PeerAuthentication (security.istio.io/v1): whether a port takes plaintext.
 
 A mesh without any is STRICT here, on purpose (Istio: PERMISSIVE). Scopes: mesh (root namespace, no selector),
-namespace (no selector), workload (selector, not in the root namespace). In each scope the oldest object wins, and
-UNSET inherits from the next wider one. Source: docs/reference/policy.md.
+namespace (no selector), workload (selector, not in the root namespace). In each scope the oldest object wins,
+and UNSET inherits from the next wider one. Source: docs/reference/policy.md.
 """
 
 from __future__ import annotations

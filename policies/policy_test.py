@@ -1,60 +1,72 @@
-"""PolicyTest: expectations about requests, decided offline.
+"""PolicyTest (pylis.io/v1alpha1): the kind that holds expectations about requests, checked.
 
-A case whose workload is touched by something this version does not enforce is `unsupported`: never passed.
-Where no PeerAuthentication speaks, plaintext is judged as in Istio (PERMISSIVE): the documents are Istio's.
-Source: docs/reference/policy-test.md
+Parsing only; `judge` decides. A resource that this version refuses with 12xx codes only does not spoil the
+test: it is kept as `Unsupported`, and what is asked of the workloads it selects is never passed.
+Where no PeerAuthentication speaks, plaintext is judged in `mesh.mtlsMode`, PERMISSIVE by default as in Istio.
 """
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Final
 
-from policies import authorization_policy, peer_authentication
+from policies import authorization_policy, codes, peer_authentication
 from policies.authorization_policy import AuthorizationPolicy
-from policies.codes import Code
-from policies.document import Document, Json
-from policies.evaluate import evaluate
-from policies.fields import Reader
-from policies.lower import lower
-from policies.peer_authentication import PeerAuthentication, effective_mode
+from policies.document import Document
+from policies.fields import TOP_LEVEL, Fields
+from policies.nested import lift, nest
+from policies.peer_authentication import PeerAuthentication
 from policies.problem import Problem
 from policies.program import Protocol
 from policies.request import Request
-from policies.select import select
+from policies.selector import read_selector
+from policies.values import read_address
 from policies.workload import MeshSettings, MtlsMode, PathNormalization, Workload
 
-ALLOW: Final = "allow"
-DENY: Final = "deny"
-UNSUPPORTED: Final = "unsupported"
-MTLS_STRICT: Final = "mtls-strict"
-_SECURITY: Final = ("AuthorizationPolicy", "PeerAuthentication", "RequestAuthentication")
+API_VERSION: Final = "pylis.io/v1alpha1"
+KIND: Final = "PolicyTest"
+SECURITY_GROUP: Final = ("security.istio.io/v1", "security.istio.io/v1beta1")
+_REQUEST_FIELDS: Final = (
+    "id", "from", "to", "protocol", "method", "path", "host", "headers", "claims",
+    "expect", "status", "rule", "expectDryRun",
+)  # fmt: skip
+
+
+class Expect(StrEnum):
+    ALLOW = "allow"
+    DENY = "deny"
+
+
+class RequestProtocol(StrEnum):
+    HTTP = "http"
+    HTTP2 = "http2"
+    GRPC = "grpc"
+    TCP = "tcp"
 
 
 @dataclass(frozen=True, slots=True)
 class Unsupported:
-    """A resource that was refused only for what it uses, and whom it would have selected."""
+    """A resource refused only for what this version lacks, and whom it was meant for."""
 
     namespace: str
-    selector: dict[str, str]
+    selector: Mapping[str, str]
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One request with its expectation. `status` 0 and `rule` "" are not asked."""
+    """One request and what is expected of it; `status` 0 and `rule` "" are not asked."""
 
     id: str
-    workload: str
-    namespace: str
+    workload: Workload
     port: int
     protocol: Protocol
     request: Request
-    expect: str
-    status: int
-    rule: str
+    expect: Expect
+    status: int = 0
+    rule: str = ""
     unsupported: str = ""
 
 
@@ -62,191 +74,176 @@ class Case:
 class PolicyTest:
     name: str
     settings: MeshSettings
-    policies: tuple[AuthorizationPolicy, ...]
-    peer_authentications: tuple[PeerAuthentication, ...]
-    unsupported: tuple[Unsupported, ...]
-    workloads: tuple[Workload, ...]
-    cases: tuple[Case, ...]
+    default_mode: MtlsMode = MtlsMode.PERMISSIVE
+    policies: tuple[AuthorizationPolicy, ...] = ()
+    peer_authentications: tuple[PeerAuthentication, ...] = ()
+    unsupported: tuple[Unsupported, ...] = ()
+    cases: tuple[Case, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    test: str
-    id: str
-    expect: str
-    actual: str
-    status: int
-    rule: str
-    ok: bool
-
-    def as_json(self) -> dict[str, Json]:
-        return {
-            "test": self.test, "id": self.id, "expect": self.expect, "actual": self.actual,
-            "status": self.status, "rule": self.rule, "ok": self.ok,
-        }  # fmt: skip
+@dataclass(slots=True)
+class _Resources:
+    policies: list[AuthorizationPolicy] = field(default_factory=list[AuthorizationPolicy])
+    peers: list[PeerAuthentication] = field(default_factory=list[PeerAuthentication])
+    unsupported: list[Unsupported] = field(default_factory=list[Unsupported])
 
 
 def resource_files(document: Document) -> tuple[str, ...]:
-    """`spec.resourceFiles`: patterns relative to the document's file, for the caller to read."""
-    reader = Reader(document)
-    return reader.texts(reader.mapping(document.value.get("spec"), "spec").get("resourceFiles"), "spec.resourceFiles")
+    """`spec.resourceFiles`: patterns relative to the document's file, for an edge to read."""
+    return Fields.of(document).child("spec").texts("resourceFiles")
 
 
 def parse(document: Document, resources: Sequence[Document] = ()) -> tuple[PolicyTest | None, list[Problem]]:
-    """`resources` are the documents of `spec.resourceFiles`."""
-    read = Reader(document)
-    spec = read.mapping(document.value.get("spec"), "spec")
-    read.known(spec, "spec", ("mesh", "resourceFiles", "resources", "workloads", "requests"))
-    settings = _settings(read, spec)
-    inline = [
-        Document(item, document.file)
-        for i, value in enumerate(read.items(spec.get("resources"), "spec.resources"))
-        if (item := read.mapping(value, f"spec.resources[{i}]"))
-    ]
-    policies: list[AuthorizationPolicy] = []
-    peers: list[PeerAuthentication] = []
-    unsupported: list[Unsupported] = []
-    problems = read.problems
-    for resource in [*inline, *resources]:
+    """The test, or None and every problem. `resources`: the documents of `spec.resourceFiles`."""
+    root = Fields.of(document)
+    root.only(*TOP_LEVEL)
+    _check_kind(root, document)
+    name = root.child("metadata", required=True).text("name", required=True)
+    spec = root.child("spec", required=True)
+    spec.only("mesh", "resourceFiles", "resources", "workloads", "requests")
+    spec.texts("resourceFiles")
+    mesh = spec.child("mesh")
+    mesh.only("trustDomain", "trustDomainAliases", "rootNamespace", "pathNormalization", "mtlsMode")
+    found = _Resources()
+    for entry in spec.children("resources"):
+        inner = nest(document, entry.path, dict(entry.value))
+        root.problems += lift(_read_resource(inner, found, inline=True), entry.path)
+    for resource in resources:
+        root.problems += _read_resource(resource, found, inline=False)
+    workloads = _read_workloads(spec)
+    test = PolicyTest(
+        name,
+        _read_settings(mesh),
+        mesh.choice("mtlsMode", MtlsMode.PERMISSIVE),
+        tuple(found.policies),
+        tuple(found.peers),
+        tuple(found.unsupported),
+        tuple(_read_cases(spec, workloads)),
+    )
+    return (None if root.failed else test), root.problems
+
+
+def _check_kind(root: Fields, document: Document) -> None:
+    if document.kind != KIND or document.api_version != API_VERSION:
+        root.add(codes.UNKNOWN_KIND, "kind", f"is not {API_VERSION} {KIND}")
+
+
+def _read_settings(mesh: Fields) -> MeshSettings:
+    return MeshSettings(
+        mesh.text("trustDomain", "cluster.local"),
+        mesh.texts("trustDomainAliases"),
+        mesh.text("rootNamespace", "istio-system"),
+        mesh.choice("pathNormalization", PathNormalization.MERGE_SLASHES),
+    )
+
+
+def _read_resource(resource: Document, found: _Resources, *, inline: bool) -> list[Problem]:
+    """Files may hold kinds that say nothing about requests; what is written inline is meant to."""
+    if resource.api_version in SECURITY_GROUP:
         match resource.kind:
             case "AuthorizationPolicy":
-                policy, found = authorization_policy.parse(resource)
-                policies += [policy] if policy else []
+                policy, problems = authorization_policy.read(resource)
+                if not _is_refused(problems):
+                    found.policies.append(policy)
+                return _keep_unsupported(found, policy.namespace, policy.selector, policy.full_name, problems)
             case "PeerAuthentication":
-                peer, found = peer_authentication.parse(resource)
-                peers += [peer] if peer else []
+                peer, problems = peer_authentication.parse(resource)
+                found.peers += [] if peer is None else [peer]
+                return problems
             case "RequestAuthentication":
-                found = [resource.problem(Code.UNSUPPORTED, "kind", "RequestAuthentication")]
+                selector = read_selector(Fields.of(resource).child("spec"))
+                message = codes.unsupported(codes.REQUEST_AUTHENTICATION)
+                problems = [resource.problem(codes.REQUEST_AUTHENTICATION, "kind", message)]
+                return _keep_unsupported(
+                    found, resource.namespace or "default", selector, resource.name, problems
+                )
             case _:
-                continue
-        if found and all(problem.code == Code.UNSUPPORTED for problem in found):
-            unsupported.append(Unsupported(resource.namespace, _labels(resource), found[0].path))
-        else:
-            problems += found
-    workloads = tuple(_workloads(read, spec))
-    cases = tuple(_cases(read, spec))
-    name = document.name or document.file
-    test = PolicyTest(name, settings, tuple(policies), tuple(peers), tuple(unsupported), workloads, cases)
-    return (None if problems else test), problems
+                pass
+    if not inline and not resource.api_version.startswith("security.istio.io/"):
+        return []
+    what = f"{resource.api_version or '(no apiVersion)'} {resource.kind or '(no kind)'}"
+    return [resource.problem(codes.UNKNOWN_KIND, "kind", f"{what} says nothing about requests")]
 
 
-def run(test: PolicyTest) -> list[Result]:
-    """A result for each case, in order."""
-    workloads = {(w.namespace, w.name): w for w in test.workloads}
-    return [_judge(test, case, workloads.get((case.namespace, case.workload))) for case in test.cases]
+def _is_refused(problems: Iterable[Problem]) -> bool:
+    return any(problem.is_error for problem in problems)
 
 
-def _judge(test: PolicyTest, case: Case, workload: Workload | None) -> Result:
+def _keep_unsupported(
+    found: _Resources, namespace: str, selector: Mapping[str, str], name: str, problems: list[Problem]
+) -> list[Problem]:
+    """Takes out the problems of a resource that is only ahead of this version."""
+    errors = [problem for problem in problems if problem.is_error]
+    if not errors or not all(codes.is_unsupported(problem.code) for problem in errors):
+        return problems
+    first = errors[0]
+    reason = f"{name}: {first.path} {first.code} {first.message}"
+    found.unsupported.append(Unsupported(namespace, selector, reason))
+    return [problem for problem in problems if not problem.is_error]
+
+
+def _read_workloads(spec: Fields) -> dict[tuple[str, str], Workload]:
+    workloads = dict[tuple[str, str], Workload]()
+    for entry in spec.children("workloads"):
+        entry.only("name", "namespace", "serviceAccount", "labels")
+        name = entry.text("name", required=True)
+        namespace = entry.text("namespace", "default")
+        if (namespace, name) in workloads:
+            entry.add(codes.DEFINED_TWICE, "name", f"{namespace}/{name} is defined twice")
+        account = entry.text("serviceAccount", name)
+        workloads[namespace, name] = Workload(namespace, name, account, entry.text_map("labels"))
+    return workloads
+
+
+def _read_cases(spec: Fields, workloads: Mapping[tuple[str, str], Workload]) -> Iterable[Case]:
+    seen = set[str]()
+    for index, entry in enumerate(spec.children("requests")):
+        entry.only(*_REQUEST_FIELDS)
+        case_id = entry.text("id", f"requests[{index}]")
+        if case_id in seen:
+            entry.add(codes.DEFINED_TWICE, "id", f"{case_id} is defined twice")
+        seen.add(case_id)
+        entry.require("expect", "to")
+        protocol = entry.choice("protocol", RequestProtocol.HTTP)
+        workload, port = _read_target(entry.child("to"), workloads)
+        yield Case(
+            case_id,
+            workload,
+            port,
+            Protocol.TCP if protocol is RequestProtocol.TCP else Protocol.HTTP,
+            _read_request(entry, protocol),
+            entry.choice("expect", Expect.ALLOW),
+            entry.integer("status", low=0, high=599),
+            entry.text("rule"),
+            "expectDryRun: " + codes.unsupported(codes.DRY_RUN) if "expectDryRun" in entry else "",
+        )
+
+
+def _read_target(to: Fields, workloads: Mapping[tuple[str, str], Workload]) -> tuple[Workload, int]:
+    to.only("workload", "namespace", "port", "ip", "sni")
+    to.text("ip")
+    to.text("sni")
+    name, namespace = to.text("workload", required=True), to.text("namespace", "default")
+    port = to.integer("port", low=0, high=65535, required=True)
+    workload = workloads.get((namespace, name))
     if workload is None:
-        return Result(test.name, case.id, case.expect, "no such workload", 0, "", False)
-    if case.unsupported or (reason := _unsupported_for(test, workload)):
-        rule = case.unsupported or reason
-        return Result(test.name, case.id, case.expect, UNSUPPORTED, 0, rule, False)
-    mode = effective_mode(
-        test.peer_authentications, workload, case.port, test.settings, default=MtlsMode.PERMISSIVE
-    )
-    if mode is MtlsMode.STRICT and case.request.principal is None:
-        allowed, rule, status = False, MTLS_STRICT, 0
-    else:
-        selected = select(test.policies, workload, test.settings)
-        program = lower(selected, test.settings, port=case.port, protocol=case.protocol)
-        decision = evaluate(program, case.request, test.settings)
-        allowed, rule, status = decision.allowed, decision.rule, decision.status
-    actual = ALLOW if allowed else DENY
-    ok = actual == case.expect and case.status in (0, status) and case.rule in ("", rule)
-    return Result(test.name, case.id, case.expect, actual, status, rule, ok)
+        to.add(codes.NOT_FOUND, "workload", f"{namespace}/{name} is not in spec.workloads", "add it there")
+        return Workload(namespace, name, name), port
+    return workload, port
 
 
-def _unsupported_for(test: PolicyTest, workload: Workload) -> str:
-    spaces = (workload.namespace, test.settings.root_namespace)
-    for item in test.unsupported:
-        if item.namespace in spaces and item.selector.items() <= workload.labels.items():
-            return item.reason
-    return ""
-
-
-def _labels(resource: Document) -> dict[str, str]:
-    reader = Reader(resource)
-    return authorization_policy.selector(reader, reader.mapping(resource.value.get("spec"), "spec"))
-
-
-def _settings(read: Reader, spec: dict[str, Json]) -> MeshSettings:
-    mesh = read.mapping(spec.get("mesh"), "spec.mesh")
-    read.known(mesh, "spec.mesh", ("trustDomain", "trustDomainAliases", "rootNamespace", "pathNormalization"))
-    modes = tuple(PathNormalization)
-    return MeshSettings(
-        read.text(mesh.get("trustDomain"), "spec.mesh.trustDomain") or "cluster.local",
-        read.texts(mesh.get("trustDomainAliases"), "spec.mesh.trustDomainAliases"),
-        read.text(mesh.get("rootNamespace"), "spec.mesh.rootNamespace") or "istio-system",
-        PathNormalization(
-            read.choice(mesh.get("pathNormalization"), "spec.mesh.pathNormalization", modes, PathNormalization.BASE)
-        ),
-    )
-
-
-def _workloads(read: Reader, spec: dict[str, Json]) -> list[Workload]:
-    result: list[Workload] = []
-    for i, value in enumerate(read.items(spec.get("workloads"), "spec.workloads")):
-        path = f"spec.workloads[{i}]"
-        item = read.mapping(value, path)
-        read.known(item, path, ("name", "namespace", "serviceAccount", "labels"))
-        name = read.text(item.get("name"), f"{path}.name", required=True)
-        namespace = read.text(item.get("namespace"), f"{path}.namespace", required=True)
-        account = read.text(item.get("serviceAccount"), f"{path}.serviceAccount") or name
-        labels = read.text_map(item.get("labels"), f"{path}.labels")
-        result.append(Workload(namespace, name, account, labels))
-    return result
-
-
-_REQUEST: Final = (
-    "id", "from", "to", "protocol", "method", "path", "host", "headers", "claims", "expect", "status", "rule",
-    "expectDryRun",
-)  # fmt: skip
-
-
-def _cases(read: Reader, spec: dict[str, Json]) -> list[Case]:
-    result: list[Case] = []
-    for i, value in enumerate(read.items(spec.get("requests"), "spec.requests")):
-        path = f"spec.requests[{i}]"
-        item = read.mapping(value, path)
-        read.known(item, path, _REQUEST)
-        source = read.mapping(item.get("from"), f"{path}.from")
-        to = read.mapping(item.get("to"), f"{path}.to")
-        ip = read.text(source.get("ip"), f"{path}.from.ip")
-        protocol = read.choice(item.get("protocol"), f"{path}.protocol", ("http", "http2", "grpc", "tcp"), "http")
-        headers = read.text_map(item.get("headers"), f"{path}.headers")
-        request = Request(
-            read.text(source.get("principal"), f"{path}.from.principal") or None,
-            _address(read, ip, f"{path}.from.ip"),
-            read.text(item.get("method"), f"{path}.method"),
-            read.text(item.get("path"), f"{path}.path"),
-            read.text(item.get("host"), f"{path}.host"),
-            {name.lower(): text for name, text in headers.items()},
-        )
-        result.append(
-            Case(
-                read.text(item.get("id"), f"{path}.id") or str(i),
-                read.text(to.get("workload"), f"{path}.to.workload", required=True),
-                read.text(to.get("namespace"), f"{path}.to.namespace", required=True),
-                read.integer(to.get("port"), f"{path}.to.port", 0, 65535, required=True),
-                Protocol.TCP if protocol == "tcp" else Protocol.HTTP,
-                request,
-                read.choice(item.get("expect"), f"{path}.expect", (ALLOW, DENY), ALLOW),
-                read.integer(item.get("status"), f"{path}.status", 0, 599),
-                read.text(item.get("rule"), f"{path}.rule"),
-                "expectDryRun" if item.get("expectDryRun") else "",
-            )
-        )
-    return result
-
-
-def _address(
-    read: Reader, text: str, path: str
-) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    if not text:
-        return None
-    try:
-        return ipaddress.ip_address(text)
-    except ValueError:
-        read.note(Code.BAD_VALUE, path, f'"{text}" is no IP address')
-        return None
+def _read_request(entry: Fields, protocol: RequestProtocol) -> Request:
+    source = entry.child("from")
+    source.only("principal", "ip", "remoteIp")
+    source.text("remoteIp")
+    principal = None if source.value.get("principal") is None else source.text("principal")
+    ip = source.text("ip")
+    address = read_address(ip) if ip else None
+    if ip and address is None:
+        source.add(codes.BAD_NETWORK, "ip", f'"{ip}" is no IP address')
+    headers = {name.lower(): value for name, value in entry.text_map("headers").items()}
+    method, path, host = entry.text("method"), entry.text("path"), entry.text("host")
+    if protocol is RequestProtocol.TCP:
+        return Request(principal, address)
+    method = method or ("POST" if protocol is RequestProtocol.GRPC else "GET")
+    return Request(principal, address, method, path or "/", host, headers)

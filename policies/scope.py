@@ -1,7 +1,7 @@
 """May this caller ever be allowed? Decides what a sidecar is told of, from the caller's identity alone.
 
-Three-valued: a condition on the identity is decided, every other is open. Conservative: what is open counts as
-possible, so a service that could be called is never hidden; a DENY hides only when it matches for sure.
+Three-valued: a condition on the identity is decided, every other is open. Conservative: what is open counts
+as possible, so a service that could be called is never hidden; a DENY hides only when it matches for sure.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ _ANY_MESH = MeshSettings(trust_domain="")
 
 
 def may_ever_allow(program: DecisionProgram, principal: str) -> bool:
-    """`principal` is `<td>/ns/<ns>/sa/<sa>`."""
+    """False only when no request of `principal` (`<td>/ns/<ns>/sa/<sa>`) can be allowed."""
+    if "," in principal:
+        return False
     facts = Facts(Request(principal=principal), _ANY_MESH)
     if any(_certainly_matches(clause, facts) for clause in program.deny):
         return False

@@ -19,6 +19,4 @@ def select(
         for policy in policies
         if policy.namespace in (workload.namespace, root) and selects(policy.selector, workload.labels)
     )
-    return tuple(
-        sorted(applying, key=lambda policy: (policy.namespace != root, policy.namespace, policy.name))
-    )
+    return tuple(sorted(applying, key=lambda p: (p.namespace != root, p.namespace, p.name)))

@@ -1,7 +1,7 @@
 """Principals and trust-domain aliases: one written principal stands for the same account in each own domain.
 
 Source: Istio's trust domain migration (docs/reference/policy.md): a principal of the exact form
-`td/ns/N/sa/S` is rewritten when `td` is ours, an alias, or the literal `cluster.local`; anything else is left alone.
+`td/ns/N/sa/S` is rewritten when `td` is ours, an alias, or the literal `cluster.local`; others are left.
 """
 
 from __future__ import annotations

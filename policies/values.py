@@ -67,6 +67,13 @@ def read_port(text: str) -> int | None:
     return port if port <= MAX_PORT else None
 
 
+def fold_case(text: str) -> str:
+    """Lower case of ASCII letters only, as Envoy compares hosts."""
+    if text.isascii():
+        return text.lower()
+    return "".join(letter.lower() if letter.isascii() else letter for letter in text)
+
+
 def _check_service_account(value: str) -> BadValue | None:
     if len(value) > MAX_SERVICE_ACCOUNT:
         return BadValue(codes.TOO_LONG, f"is longer than {MAX_SERVICE_ACCOUNT} characters")

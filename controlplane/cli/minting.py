@@ -1,25 +1,25 @@
-"""Where a minted SVID comes from: the control plane when there is one, else an authority in the state directory.
+"""Where a minted SVID comes from: the control plane, or an authority in the state directory.
 
-The key is made here in both cases and never sent: an issuer sees a signing request. Which commands exist, and how
-they print, is in `svid` and `bundle`.
+The key is made by the command and never sent: an issuer sees a signing request. Which commands exist, and
+how they print, is in `svid` and `bundle`.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol
 
 import click
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from ca import bundle as bundles
 from ca import check
@@ -162,13 +162,13 @@ def authority_domain(certificate: x509.Certificate) -> TrustDomain | None:
 
 
 def _chain(answer: Json) -> tuple[bytes, ...]:
-    chain = answer.get("chain") if isinstance(answer, dict) else None
-    if not isinstance(chain, list) or not chain or not all(isinstance(one, str) for one in chain):
-        raise Failure("the server's answer holds no certificate chain", code=Exit.UNREACHABLE)
+    """The server answers `{chain: PEM, bundle: PEM}`."""
+    text = answer.get("chain") if isinstance(answer, dict) else None
     try:
-        return tuple(base64.b64decode(one, validate=True) for one in cast("list[str]", chain))
-    except (ValueError, binascii.Error) as error:
+        found = x509.load_pem_x509_certificates(text.encode() if isinstance(text, str) else b"")
+    except (ValueError, x509.InvalidVersion) as error:
         raise Failure("the server's answer holds no certificate chain", code=Exit.UNREACHABLE) from error
+    return tuple(one.public_bytes(Encoding.DER) for one in found)
 
 
 def _is_domain(name: str) -> bool:
@@ -180,7 +180,7 @@ def _is_domain(name: str) -> bool:
 
 
 @contextmanager
-def _locked(directory: Path) -> Iterator[None]:
+def _locked(directory: Path) -> Generator[None]:
     handle = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)

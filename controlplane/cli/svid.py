@@ -1,4 +1,4 @@
-"""`pylis svid`: mint, show, verify, parse-id. This version reads and mints X.509-SVIDs; JWT-SVIDs are named as such."""
+"""`pylis svid`: mint, show, verify, parse-id. X.509-SVIDs only: a JWT is told from them and refused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ca.bundle import TrustBundle
 from ca.errors import BundleError, SpiffeIdError
 from ca.spiffe_id import RESERVED, SpiffeId, TrustDomain
 from ca.verify import svid_problems
-from controlplane.cli.minting import Issuer, LocalIssuer, Minted, Order, RemoteIssuer, authority_domain
+from controlplane.cli.minting import Issuer, LocalIssuer, Order, RemoteIssuer, authority_domain
 from controlplane.cli.output import Exit, Failure, columns, emit, format_option
 from controlplane.cli.svid_files import write_svid
 from controlplane.cli.svid_report import chain_report, for_people, report_lines, rfc3339
@@ -252,7 +252,7 @@ def _mint_one(issuer: Issuer, order: Order, place: Path) -> dict[str, Json]:
     key = keys.new_key()
     minted = issuer.mint(order, keys.csr_for(key))
     files = write_svid(place, minted.chain_pem, keys.key_pem(key), minted.bundle.to_pem())
-    leaf = _leaf(minted)
+    leaf = x509.load_der_x509_certificate(minted.chain[0])
     end = leaf.not_valid_after_utc
     if end < datetime.now(UTC) + order.ttl - timedelta(minutes=1):
         click.echo(
@@ -266,13 +266,6 @@ def _mint_one(issuer: Issuer, order: Order, place: Path) -> dict[str, Json]:
         "key": str(files.key),
         "bundle": str(files.bundle),
     }
-
-
-def _leaf(minted: Minted) -> x509.Certificate:
-    try:
-        return x509.load_der_x509_certificate(minted.chain[0])
-    except ValueError as error:
-        raise Failure("the server's answer holds no certificate", code=Exit.UNREACHABLE) from error
 
 
 def _minted_lines(done: Sequence[dict[str, Json]]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The three files of a minted SVID: svid.pem, key.pem (0600), bundle.pem. Each replaced whole or not at all."""
+"""The three files of a minted SVID: svid.pem, key.pem (0600), bundle.pem. Each is replaced whole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a certificate says, as data and as lines for people. Pure: whether it is valid is asked of `ca.verify`."""
+"""What a certificate says, as data and as lines. Pure; whether it is valid is asked of `ca.verify`."""
 
 from __future__ import annotations
 
@@ -67,8 +67,9 @@ def rfc3339(moment: datetime) -> str:
 
 
 def for_people(span: timedelta) -> str:
-    """`59 min`, `23 h`, `3649 d`: the largest unit that fits."""
+    """`59 min`, `23 h`, `3649 d`: the largest unit that fits, to the nearest half minute."""
     seconds = int(abs(span).total_seconds())
+    seconds += 30 if seconds >= 60 else 0
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= size:
             return f"{seconds // size} {unit}"
@@ -83,7 +84,8 @@ def _block(certificate: dict[str, Json], now: datetime) -> list[str]:
 
 def _until(certificate: dict[str, Json], now: datetime) -> str:
     end = datetime.fromisoformat(str(certificate["notAfter"]))
-    return f"{certificate['notAfter']} ({'in ' if end >= now else ''}{for_people(end - now)}{'' if end >= now else ' ago'})"
+    span = for_people(end - now)
+    return f"{certificate['notAfter']} ({f'in {span}' if end >= now else f'{span} ago'})"
 
 
 def _profile(certificate: dict[str, Json]) -> str:

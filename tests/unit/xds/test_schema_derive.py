@@ -13,8 +13,12 @@ from google.protobuf.descriptor import FieldDescriptor
 from xds import schema
 from xds.schema import derive
 
-# envoy-data-plane declares its validators in a form that pydantic no longer likes; it is said at import
-pytestmark = pytest.mark.filterwarnings("ignore:Using `@model_validator`:DeprecationWarning")
+pytestmark = [
+    # envoy-data-plane declares its validators in a form that pydantic no longer likes; it is said at import
+    pytest.mark.filterwarnings("ignore:Using `@model_validator`:DeprecationWarning"),
+    # every field is filled, those that Envoy deprecates too
+    pytest.mark.filterwarnings("ignore:.* is deprecated:DeprecationWarning"),
+]
 
 SMALLEST = {
     FieldDescriptor.CPPTYPE_BOOL: True,

@@ -1,0 +1,104 @@
+"""Joining: one HTTPS exchange with a join token, no trust on first use.
+
+The bundle is fetched without belief; of it only the root whose hash the token names is believed, and with that
+root the token's secret is sent to the server and to nobody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import http.client
+import json
+import ssl
+from typing import Any, Final
+
+from agent.node_identity import NodeIdentity
+from ca import bundle as bundles
+from ca import keys, node_protocol
+from ca.attest.join_token import JoinToken
+from ca.bundle import TrustBundle
+from ca.errors import BundleError, NodeProtocolError
+from ca.spiffe_id import TrustDomain, server_id
+
+TIMEOUT_SECONDS: Final = 10
+MAX_ANSWER: Final = 1 << 20
+
+
+class AttestError(Exception):
+    """Joining failed. `final`: a new attempt with the same token cannot succeed."""
+
+    def __init__(self, message: str, *, final: bool) -> None:
+        super().__init__(message)
+        self.final = final
+
+
+async def attest(token: JoinToken) -> NodeIdentity:
+    """Raises: AttestError."""
+    return await asyncio.to_thread(_attest, token)
+
+
+def _attest(token: JoinToken) -> NodeIdentity:
+    domain = TrustDomain.parse(token.trust_domain)
+    root = _pinned_root(token, domain)
+    key = keys.new_key()
+    context = ssl.create_default_context(cadata=root.to_pem())
+    context.check_hostname = False  # the server's SPIFFE ID is checked instead
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    request = node_protocol.Attest(token.secret, keys.csr_for(key))
+    status, body = _exchange(
+        token.api, context, "POST", "/pylis/v1/attest", node_protocol.encode_attest(request), str(server_id(domain))
+    )
+    if status != 200:
+        text = body.get("message", "refused") if isinstance(body, dict) else "refused"
+        raise AttestError(f"the control plane refused this agent: {text}", final=400 <= status < 500)
+    try:
+        answer = node_protocol.decode_attested(body)
+    except NodeProtocolError as error:
+        raise AttestError(f"the control plane's answer cannot be read: {error}", final=True) from error
+    return NodeIdentity(answer.agent, token.xds, answer.bundle, key, answer.chain)
+
+
+def _pinned_root(token: JoinToken, domain: TrustDomain) -> TrustBundle:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # nothing it answers is believed but what has the token's hash
+    _, body = _exchange(token.api, context, "GET", "/.well-known/spiffe/bundle", None, "")
+    try:
+        offered = bundles.from_spiffe(domain, json.dumps(body))
+    except BundleError as error:
+        raise AttestError(f"{token.api} serves no trust bundle: {error}", final=True) from error
+    pinned = tuple(der for der in offered.x509_authorities if hashlib.sha256(der).hexdigest() == token.root_hash)
+    if not pinned:
+        text = f"{token.api} is not the control plane that made this join token: its root is another"
+        raise AttestError(f"{text}; the token was not sent", final=True)
+    return TrustBundle(domain, pinned)
+
+
+def _exchange(
+    address: str, context: ssl.SSLContext, method: str, path: str, body: bytes | None, identity: str
+) -> tuple[int, Any]:
+    host, _, port = address.rpartition(":")
+    connection = http.client.HTTPSConnection(host.strip("[]"), int(port), context=context, timeout=TIMEOUT_SECONDS)
+    try:
+        connection.connect()
+        if identity:
+            _check_identity(connection, identity)
+        connection.request(method, path, body, {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        return response.status, json.loads(response.read(MAX_ANSWER))
+    except ssl.SSLError as error:
+        raise AttestError(f"{address} could not prove who it is: {error.reason}", final=False) from error
+    except OSError as error:
+        text = error.strerror or str(error)
+        raise AttestError(f"cannot reach the control plane at {address}: {text}", final=False) from error
+    except ValueError as error:
+        raise AttestError(f"{address} did not answer in JSON", final=False) from error
+    finally:
+        connection.close()
+
+
+def _check_identity(connection: http.client.HTTPSConnection, identity: str) -> None:
+    sock: Any = connection.sock
+    if ("URI", identity) not in sock.getpeercert().get("subjectAltName", ()):
+        raise AttestError("the server is not the control plane of this trust domain", final=True)

@@ -1,0 +1,90 @@
+"""Who is calling on the Unix socket: what the kernel says of the other end, as selectors.
+
+Credentials are those at connect(). The pidfd keeps the pid from being somebody else's by the time /proc is read:
+everything read counts only while the process still runs. A caller without a pid here (another namespace) is nobody.
+Source: unix(7) SO_PEERCRED; SO_PEERPIDFD (Linux 6.5)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import os
+import pwd
+import socket
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from agent.process import is_running, session
+from ca.attest import supervised, unix
+from ca.attest.unix import ProcessFacts
+
+_SO_PEERPIDFD: Final = 77
+
+# kernel session id → (namespace, name) of the workload the agent started as that session
+Sessions = Callable[[int], tuple[str, str] | None]
+
+
+@dataclass(slots=True)
+class Caller:
+    """Belongs to one connection; `close` when it ends."""
+
+    pid: int
+    uid: int
+    gid: int
+    pidfd: int
+
+    @property
+    def is_alive(self) -> bool:
+        return self.pidfd >= 0 and is_running(self.pidfd)
+
+    def selectors(self, sessions: Sessions) -> frozenset[str]:
+        """Empty when the process is gone or unknown."""
+        if self.pid <= 0 or self.pidfd < 0:
+            return frozenset()
+        found = unix.selectors(_facts(self.pid, self.uid, self.gid))
+        workload = sessions(session(self.pid) or 0)
+        if workload is not None:
+            found |= supervised.selectors(*workload)
+        return found if self.is_alive else frozenset()
+
+    def close(self) -> None:
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+            self.pidfd = -1
+
+
+def caller_of(sock: Any) -> Caller:
+    """`sock`: a connected Unix socket (or asyncio's view of one)."""
+    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    pid, uid, gid = struct.unpack("3i", credentials)
+    return Caller(pid, uid, gid, _pidfd(sock, pid))
+
+
+def _pidfd(sock: Any, pid: int) -> int:
+    try:
+        return struct.unpack("i", sock.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD, 4))[0]
+    except OSError:  # before Linux 6.5: a gap between connect and here, closed by reading /proc afterwards
+        with contextlib.suppress(OSError):
+            return os.pidfd_open(pid) if pid > 0 else -1
+        return -1
+
+
+def _facts(pid: int, uid: int, gid: int) -> ProcessFacts:
+    path = ""
+    with contextlib.suppress(OSError):
+        path = str(Path(f"/proc/{pid}/exe").readlink())
+    groups: tuple[int, ...] = ()
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("Groups:"):
+                groups = tuple(int(g) for g in line.split()[1:])
+    user = group = ""
+    with contextlib.suppress(KeyError):
+        user = pwd.getpwuid(uid).pw_name
+    with contextlib.suppress(KeyError):
+        group = grp.getgrgid(gid).gr_name
+    return ProcessFacts(uid, gid, groups, path, user, group)

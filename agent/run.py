@@ -1,0 +1,184 @@
+"""Wires the agent: joins, links, serves the socket, supervises; ends in order on SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from agent import envoy, node_identity, supervise, workloads
+from agent.attest import AttestError, attest
+from agent.bootstrap import Sidecar
+from agent.holdings import Holdings
+from agent.link import Link
+from agent.node_identity import NodeIdentity
+from agent.sds import SecretService
+from agent.socket_server import SocketServer
+from agent.supervise import Supervisor
+from agent.workload_api import WorkloadApi
+from agent.workloads import WorkloadsFileError, WorkloadSpec
+from ca.attest import supervised
+from ca.attest.join_token import JoinToken
+from ca.keystore import write_private
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class AgentConfig:
+    """`envoy` "" finds it; `no_envoy`: identities only. `workloads` None: nothing is started."""
+
+    data_dir: Path
+    socket: Path
+    token: JoinToken | None
+    workloads: Path | None
+    no_envoy: bool
+    envoy: str
+    drain_seconds: float
+
+
+class Agent:
+    def __init__(self, config: AgentConfig, node: NodeIdentity, envoy_path: str) -> None:
+        self._config = config
+        self._node = node
+        self._envoy = envoy_path
+        self._holdings = Holdings()
+        self._stopping = asyncio.Event()
+        self._error: str | None = None
+        self._supervisor = Supervisor(
+            config.data_dir,
+            None if config.no_envoy else self._envoy_command,
+            {**supervise.environment(), "SPIFFE_ENDPOINT_SOCKET": f"unix://{config.socket}"},
+            self._identity_ready,
+            self._report,
+            config.drain_seconds,
+        )
+        sessions = self._supervisor.workload_of_session
+        services = [
+            SecretService(self._holdings, sessions, self._stopping),
+            WorkloadApi(self._holdings, sessions, self._stopping),
+        ]
+        self._socket = SocketServer(services, self._stopping)
+        self._link = Link(node, self._holdings, self._renewed)
+
+    async def run(self) -> None:
+        """Until SIGTERM or SIGINT; SIGHUP reads the workloads file again."""
+        loop, end, again = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, end.set)
+        loop.add_signal_handler(signal.SIGHUP, again.set)
+        await self._socket.listen(self._config.socket)
+        again.set()
+        tasks = [
+            asyncio.ensure_future(t) for t in (self._link.run(), self._report_changes(), self._apply_workloads(again))
+        ]
+        stop = asyncio.ensure_future(end.wait())
+        try:
+            done, _ = await asyncio.wait([stop, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {stop}:
+                task.result()
+        finally:
+            for task in (stop, *tasks):
+                task.cancel()
+            await self._supervisor.stop()
+            await self._socket.stop()
+            self._config.socket.unlink(missing_ok=True)
+
+    async def _apply_workloads(self, again: asyncio.Event) -> None:
+        while True:
+            await again.wait()
+            again.clear()
+            if self._config.workloads is None:
+                continue
+            try:
+                await self._supervisor.apply(workloads.read(self._config.workloads))
+                self._error = None
+            except WorkloadsFileError as error:
+                self._error = str(error)
+                log.error("workloads.unreadable", error=str(error))  # noqa: TRY400 - the text says all
+            self._report()
+
+    async def _identity_ready(self, spec: WorkloadSpec) -> None:
+        """A workload starts when its identity is there: its first request already has one."""
+        wanted = supervised.selectors(spec.namespace, spec.name)
+        wake = asyncio.Event()
+        self._holdings.wait(wake)
+        try:
+            while not any(wanted & set(h.entry.selectors) for h in self._holdings.held.values()):
+                await wake.wait()
+                wake.clear()
+        finally:
+            self._holdings.stop_waiting(wake)
+
+    async def _report_changes(self) -> None:
+        wake = asyncio.Event()
+        self._holdings.wait(wake)
+        while True:
+            self._report()
+            await wake.wait()
+            wake.clear()
+
+    def _envoy_command(self, spec: WorkloadSpec) -> list[str]:
+        host, _, port = self._node.xds.rpartition(":")
+        sidecar = Sidecar(
+            spec.namespace,
+            spec.name,
+            spec.service_account,
+            self._node.bundle.trust_domain.name,
+            host.strip("[]"),
+            int(port),
+            str(self._config.socket),
+            str(envoy.admin_socket(self._config.data_dir, spec)),
+        )
+        return envoy.command(self._envoy, self._config.data_dir, spec, sidecar)
+
+    def _renewed(self, node: NodeIdentity) -> None:
+        self._node = node
+        node_identity.save(node, self._config.data_dir)
+
+    def _report(self) -> None:
+        status: dict[str, Any] = {
+            "agent": self._node.agent,
+            "connected": self._link.is_connected,
+            "identities": [
+                {"registration": h.entry.name, "spiffeId": h.entry.spiffe_id, "notAfter": h.not_after.isoformat()}
+                for h in self._holdings.held.values()
+            ],
+            "workloads": self._supervisor.status(),
+            "error": self._error,
+        }
+        write_private(self._config.data_dir / "status.json", json.dumps(status).encode())
+
+
+async def join(config: AgentConfig) -> NodeIdentity:
+    """The identity of an earlier run, or a new one for the token. Raises: AttestError."""
+    known = node_identity.load(config.data_dir)
+    if known is not None and not known.is_expired:
+        return known
+    if config.token is None:
+        text = "this agent's identity has expired" if known else "this agent has not joined yet"
+        raise AttestError(f"{text}: give it a join token (pylis token create)", final=True)
+    pause = 0.1
+    while True:
+        try:
+            node = await attest(config.token)
+        except AttestError as error:
+            if error.final:
+                raise
+            log.warning("agent.cannot_join", error=str(error))
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 10.0)
+        else:
+            node_identity.save(node, config.data_dir)
+            return node
+
+
+async def main(config: AgentConfig, envoy_path: str) -> None:
+    node = await join(config)
+    log.info("agent.joined", agent=node.agent, trust_domain=node.bundle.trust_domain.name)
+    await Agent(config, node, envoy_path).run()

@@ -1,0 +1,101 @@
+"""Envoy's secrets: SDS, delta, on the agent's socket. A caller is given what its own process is registered for.
+
+Names: `default` (its first identity), each of its SPIFFE IDs, `ROOTCA` and the trust domain's ID (the bundle).
+The bundle is pushed before certificates, so that no certificate is used whose authority is not known yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+from grpclib.const import Cardinality, Status
+from grpclib.const import Handler as Method
+from grpclib.exceptions import GRPCError
+
+from agent.caller import Sessions
+from agent.holdings import Held, Holdings
+from agent.socket_server import caller, receive
+from ca.bundle import TrustBundle
+from ca.issue import chain_pem
+from ca.keys import key_pem
+from xds import names, schema
+from xds.errors import ProtocolError, SchemaError
+from xds.snapshot import Resource, Snapshot
+from xds.stream import DeltaStream
+
+_SECRET: Final = "envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105 - a type's name
+_REQUEST: Final = "envoy.service.discovery.v3.DeltaDiscoveryRequest"
+DELTA_SECRETS: Final = "/envoy.service.secret.v3.SecretDiscoveryService/DeltaSecrets"  # noqa: S105 - a method
+
+
+class SecretService:
+    def __init__(self, holdings: Holdings, sessions: Sessions, stopping: asyncio.Event) -> None:
+        self._holdings = holdings
+        self._sessions = sessions
+        self._stopping = stopping
+
+    def __mapping__(self) -> dict[str, Method]:
+        return {DELTA_SECRETS: Method(self._delta, Cardinality.STREAM_STREAM, None, None)}  # type: ignore[arg-type] - no message types: bytes
+
+    async def _delta(self, stream: Any) -> None:
+        wake, inbox = asyncio.Event(), list[bytes]()
+        reader = asyncio.ensure_future(_read(stream, inbox, wake))
+        reader.add_done_callback(lambda _: wake.set())
+        self._holdings.wait(wake)
+        machine, offered = DeltaStream(), -1
+        try:
+            while True:
+                if self._stopping.is_set():
+                    raise GRPCError(Status.UNAVAILABLE, "the agent is stopping")
+                if offered != self._holdings.version:
+                    offered = self._holdings.version
+                    if (snapshot := self._snapshot(stream)) is not None:
+                        machine.offer(snapshot)
+                asked, inbox[:] = list(inbox), ()
+                for body in asked:
+                    try:
+                        machine.receive(schema.decode(_REQUEST, body))
+                    except (SchemaError, ProtocolError) as error:
+                        raise GRPCError(Status.INVALID_ARGUMENT, str(error)) from error
+                for response in machine.pending():
+                    await stream.send_message(schema.encode(response))
+                if reader.done():
+                    reader.result()
+                    return
+                await wake.wait()
+                wake.clear()
+        finally:
+            self._holdings.stop_waiting(wake)
+            reader.cancel()
+
+    def _snapshot(self, stream: Any) -> Snapshot | None:
+        """None while the agent does not know yet: Envoy waits for the answer. Raises: GRPCError for a stranger."""
+        if not self._holdings.is_initialised or self._holdings.bundle is None:
+            return None
+        selectors = caller(stream).selectors(self._sessions)
+        held = self._holdings.of(selectors)
+        if not held:
+            if self._holdings.knows(selectors):
+                return None
+            raise GRPCError(Status.PERMISSION_DENIED, "no identity is registered for this process")
+        return snapshot(held, self._holdings.bundle)
+
+
+def snapshot(held: list[Held], bundle: TrustBundle) -> Snapshot:
+    roots = {"trusted_ca": {"inline_bytes": bundle.to_pem().encode()}}
+    secrets = [(name, {"validation_context": roots}) for name in (names.BUNDLE_SECRET, bundle.trust_domain.id)]
+    for name, one in [(names.SVID_SECRET, held[0]), *((h.entry.spiffe_id, h) for h in held)]:
+        certificate = {
+            "certificate_chain": {"inline_bytes": chain_pem(one.chain).encode()},
+            "private_key": {"inline_bytes": key_pem(one.key)},
+        }
+        secrets.append((name, {"tls_certificate": certificate}))
+    unique = dict(secrets)
+    return Snapshot.of(Resource.of(n, schema.new(_SECRET, name=n, **body)) for n, body in unique.items())
+
+
+async def _read(stream: Any, inbox: list[bytes], wake: asyncio.Event) -> None:
+    while (body := await receive(stream)) is not None:
+        inbox.append(body)
+        wake.set()
