@@ -160,7 +160,9 @@ def _entries(rule: Fields, name: str, inner: str) -> Iterable[Fields]:
         rule.add(codes.TOO_MANY, name, f"{len(entries)} entries, at most {MAX_RULES}")
     for entry in entries:
         entry.only(inner)
-        yield entry.child(inner, required=True)
+        found = entry.child(inner, required=True)
+        if isinstance(entry.value.get(inner), dict):
+            yield found
 
 
 def _read_source(source: Fields) -> tuple[Match, ...]:
@@ -188,7 +190,7 @@ def _read_lists(entry: Fields, table: Mapping[str, Attribute], refused: tuple[st
     names = {**{name: (attribute, False) for name, attribute in table.items()}}
     names |= {_not(name): (attribute, True) for name, attribute in table.items()}
     entry.only(*names, *refused)
-    if not any(entry.value.values()) and not entry.failed:
+    if all(value == [] for value in entry.value.values()):
         entry.add(codes.EMPTY_LIST, "", "has no field", f"known here: {', '.join(table)} and their not forms")
     found = (_read_list(entry, name, Key(attribute), negated) for name, (attribute, negated) in names.items())
     return tuple(match for match in found if match is not None)

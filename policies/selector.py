@@ -20,7 +20,7 @@ def read_selector(spec: Fields) -> dict[str, str]:
     selector = spec.child("selector")
     selector.only("matchLabels")
     labels = selector.text_map("matchLabels")
-    if not labels and not selector.failed:
+    if selector.value.get("matchLabels", {}) == {}:
         selector.warn(
             codes.SELECTS_EVERYTHING, "", "selects every workload", "remove it or give it matchLabels"
         )

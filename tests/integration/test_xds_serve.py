@@ -127,7 +127,7 @@ def a_cluster(name: str, **fields: object) -> Resource:
 async def until(true: Callable[[], bool]) -> None:
     """Lets the server run until something it does on its own is seen."""
     async with asyncio.timeout(5):
-        while not true():
+        while not true():  # noqa: ASYNC110 - the server's own progress has no event to wait for
             await asyncio.sleep(0.005)
 
 
@@ -172,7 +172,9 @@ async def refusal(channel: Any) -> grpc.StatusCode:
     return caught.value.code()
 
 
-async def test_a_proxy_is_told_its_configuration_and_the_ledger_knows(running: Running, connect: Connect) -> None:
+async def test_a_proxy_is_told_its_configuration_and_the_ledger_knows(
+    running: Running, connect: Connect
+) -> None:
     stream = await a_stream(await connect())
     response = await stream.hear()
     assert [resource.name for resource in response.resources] == ["a"]
@@ -209,7 +211,9 @@ async def test_a_change_for_everyone_reaches_everyone(running: Running, connect:
         assert [resource.name for resource in (await stream.hear()).resources] == ["b"]
 
 
-async def test_a_nack_is_kept_in_the_proxys_words_until_it_is_mended(running: Running, connect: Connect) -> None:
+async def test_a_nack_is_kept_in_the_proxys_words_until_it_is_mended(
+    running: Running, connect: Connect
+) -> None:
     stream = await a_stream(await connect())
     response = await stream.hear()
     with capture_logs() as logs:
@@ -260,7 +264,9 @@ async def test_a_later_node_id_changes_nothing(running: Running, connect: Connec
     assert [status.node_id for status in running.ledger.status()] == [NODE]
 
 
-async def test_a_certificate_of_a_foreign_ca_with_the_right_id_is_refused(running: Running, connect: Connect) -> None:
+async def test_a_certificate_of_a_foreign_ca_with_the_right_id_is_refused(
+    running: Running, connect: Connect
+) -> None:
     assert await refusal(await connect(WEB, Authority())) is grpc.StatusCode.UNAVAILABLE
     assert running.ledger.status() == []
 
@@ -285,7 +291,9 @@ async def test_the_trust_bundle_rotates_without_a_restart(running: Running, conn
     assert await refusal(await connect(WEB)) is grpc.StatusCode.UNAVAILABLE
 
 
-async def test_a_stream_does_not_outlive_the_certificate_it_was_opened_with(running: Running, connect: Connect) -> None:
+async def test_a_stream_does_not_outlive_the_certificate_it_was_opened_with(
+    running: Running, connect: Connect
+) -> None:
     stream = await a_stream(await connect(ttl=timedelta(seconds=2)))
     await stream.hear()
     code, details = await stream.end()

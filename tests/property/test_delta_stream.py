@@ -1,7 +1,7 @@
-"""Any interleaving of offers, subscriptions, ACKs, NACKs and reconnects ends with the client holding the snapshot.
+"""Any interleaving of offers, names, ACKs, NACKs and reconnects ends with the client holding the snapshot.
 
-The client is a model of a delta xDS client, written from the protocol's text and not from our server: it applies
-or refuses what it is sent, and after a reconnect says what it holds.
+The client is a model of a delta xDS client, written from the protocol's text and not from our server: it
+applies or refuses what it is sent, and after a reconnect says what it holds.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ class Client:
         self.inbox: list[Any] = []
 
     def request(self, **fields: object) -> Any:
-        return schema.new("envoy.service.discovery.v3.DeltaDiscoveryRequest", type_url=self.type_url, **fields)
+        return schema.new(
+            "envoy.service.discovery.v3.DeltaDiscoveryRequest", type_url=self.type_url, **fields
+        )
 
     def open(self) -> Any:
         self.opened = True

@@ -50,7 +50,9 @@ def test_an_enum_in_a_oneof_keeps_its_zero() -> None:
         (CLUSTER, {"connect_timeout": {"minutes": 1}}, "minutes"),
     ],
 )
-def test_what_the_schema_does_not_have_is_a_schema_error(name: str, fields: dict[str, Any], message: str) -> None:
+def test_what_the_schema_does_not_have_is_a_schema_error(
+    name: str, fields: dict[str, Any], message: str
+) -> None:
     with pytest.raises(SchemaError, match=message):
         schema.new(name, **fields)
 
@@ -111,7 +113,9 @@ def test_a_message_prints_as_json_with_durations_wrappers_and_anys() -> None:
         use_original_dst={"value": True},
         filter_chains=[{"filters": [{"name": "f", "typed_config": inner}]}],
     )
-    text = json_format.MessageToDict(listener, descriptor_pool=schema.pool(), preserving_proto_field_name=True)
+    text = json_format.MessageToDict(
+        listener, descriptor_pool=schema.pool(), preserving_proto_field_name=True
+    )
     assert text["listener_filters_timeout"] == "1.500s"
     assert text["use_original_dst"] is True
     (packed,) = text["filter_chains"][0]["filters"]

@@ -80,7 +80,9 @@ def unknown_fields(message: Any) -> list[str]:
     found = [type(message).__name__] if message._unknown_fields else []
     for value in vars(message).values():
         items = value if isinstance(value, list) else value.values() if isinstance(value, dict) else [value]
-        found += [name for item in items if isinstance(item, betterproto2.Message) for name in unknown_fields(item)]
+        found += [
+            name for item in items if isinstance(item, betterproto2.Message) for name in unknown_fields(item)
+        ]
     return found
 
 

@@ -165,7 +165,9 @@ def test_a_stale_nonce_settles_nothing_but_its_names_count() -> None:
 def test_a_nack_keeps_the_clients_words_and_is_not_answered_by_the_same_again() -> None:
     stream = a_stream((LISTENER, "bad", "1"), first=ask(LISTENER))
     response = only(stream)
-    assert stream.receive(nack(response, "no such filter")) == Nacked(LISTENER, response.nonce, "no such filter")
+    assert stream.receive(nack(response, "no such filter")) == Nacked(
+        LISTENER, response.nonce, "no such filter"
+    )
     assert pending(stream) == []
     assert stream.refused == {LISTENER: ("bad",)}
     assert stream.is_settled
@@ -186,7 +188,10 @@ def test_a_refusal_does_not_hold_up_other_names_or_types() -> None:
     stream.receive(nack(only(stream), "no"))
     stream.receive(ask(CLUSTER))
     stream.offer(a_snapshot((LISTENER, "bad", "1"), (LISTENER, "good", "1"), (CLUSTER, "a", "1")))
-    assert [(r.type_url, sent(r)) for r in pending(stream)] == [(CLUSTER, {"a": "1"}), (LISTENER, {"good": "1"})]
+    assert [(r.type_url, sent(r)) for r in pending(stream)] == [
+        (CLUSTER, {"a": "1"}),
+        (LISTENER, {"good": "1"}),
+    ]
 
 
 def test_a_name_that_does_not_exist_is_answered_once_as_removed() -> None:

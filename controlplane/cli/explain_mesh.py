@@ -1,0 +1,91 @@
+"""The mesh that `pylis explain` asks: from files (resources, or a mesh.yaml with its policies) or from the server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Any, Final, cast
+
+from controlplane.cli.client import Client
+from controlplane.cli.minting import remote_bundle
+from controlplane.cli.output import fail_with
+from controlplane.local import layout, mesh_file
+from controlplane.mesh.mesh import Mesh
+from controlplane.resources import kinds
+from controlplane.resources.read import check, read_paths
+from policies.document import Document, Json
+from policies.problem import Problem
+from policies.workload import MeshSettings
+
+DEFAULT_TRUST_DOMAIN: Final = "cluster.local"
+_ANY_PORT: Final = (
+    20000  # of a mesh.yaml only names and service ports are asked, never where a sidecar listens
+)
+
+
+def read_mesh(files: Sequence[str], trust_domain: str) -> Mesh:
+    """Raises: Failure with every problem of the files."""
+    documents, problems = read_paths(files)
+    settings = MeshSettings(trust_domain or DEFAULT_TRUST_DOMAIN)
+    resources = list[Document]()
+    for document in documents:
+        if document.kind or "workloads" not in document.value:
+            resources.append(document)
+            continue
+        local, more = _expand(document, problems)
+        resources += more
+        if local is not None and not trust_domain:
+            settings = replace(settings, trust_domain=local.trust_domain)
+    accepted, found = check(_first_of_each_file(resources))
+    errors = [problem for problem in [*problems, *found] if problem.is_error]
+    if errors:
+        raise fail_with(errors, "nothing was explained.")
+    return _mesh(settings, [document for _, document in accepted])
+
+
+def fetch_mesh(connect: Callable[[], Client], trust_domain: str) -> Mesh:
+    """The mesh of a running control plane. Raises: Failure."""
+    client = connect()
+    domain = trust_domain or remote_bundle(client).trust_domain.name
+    documents = list[Document]()
+    for kind in kinds.KINDS:
+        for value in sorted(client.list(kind.api_version, kind.plural), key=_age):
+            whole = {"apiVersion": kind.api_version, "kind": kind.kind, **value}
+            documents.append(Document(cast("dict[str, Json]", whole)))
+    return _mesh(MeshSettings(domain), documents)
+
+
+def _expand(document: Document, problems: list[Problem]) -> tuple[mesh_file.MeshFile | None, list[Document]]:
+    """What `pylis up` would apply for a mesh.yaml: its workloads as resources, and its policies."""
+    local, found = mesh_file.parse(document)
+    problems += found
+    if local is None:
+        return None, []
+    placed = layout.place(local, iter(count(_ANY_PORT)), "/nowhere")
+    written = [Document(cast("dict[str, Json]", value), document.file) for value in layout.resources(placed)]
+    folder = Path(document.file).parent
+    policies, more = read_paths([folder / path for path in local.policies])
+    problems += more
+    return local, [*written, *policies]
+
+
+def _first_of_each_file(documents: Sequence[Document]) -> list[Document]:
+    """A policy file may be given by itself and by its mesh.yaml: it is one and the same."""
+    seen = dict[tuple[str, int, str, str, str], Document]()
+    for document in documents:
+        origin = document.origin()
+        file = str(Path(origin.file).resolve())
+        seen.setdefault((file, origin.line, document.kind, document.namespace, document.name), document)
+    return list(seen.values())
+
+
+def _age(value: dict[str, Any]) -> tuple[str, str]:
+    metadata: dict[str, Any] = value.get("metadata", {})
+    return str(metadata.get("creationTimestamp", "")), str(metadata.get("name", ""))
+
+
+def _mesh(settings: MeshSettings, documents: Sequence[Document]) -> Mesh:
+    parsed = (kinds.parse(document)[0] for document in documents)
+    return Mesh.of(settings, (found for found in parsed if found is not None))

@@ -1,0 +1,130 @@
+"""mesh.yaml: the workloads of a local mesh, as `pylis up` reads it. Pure.
+
+    workloads:
+      orders:
+        namespace: shop
+        command: [python, orders.py, --port, "{port}"]
+        ports: {http: 8080}
+        upstreams: {db: {service: ledger.shop, port: 7000}}
+
+A port's name says its protocol, as in Istio: http, http2, grpc, or one of these and a dash; anything else is TCP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from ca.errors import SpiffeIdError
+from ca.spiffe_id import TrustDomain
+from policies import codes
+from policies.document import Document
+from policies.fields import Fields, is_label
+from policies.problem import Problem
+
+_PROTOCOLS: Final = {"http": "HTTP", "http2": "HTTP2", "grpc": "GRPC"}
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    name: str
+    service: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class LocalWorkload:
+    """`ports`: name → the service's port number, in the order of the file."""
+
+    namespace: str
+    name: str
+    service_account: str
+    command: tuple[str, ...]
+    ports: Mapping[str, int]
+    env: Mapping[str, str]
+    labels: Mapping[str, str]
+    upstreams: tuple[Upstream, ...]
+    restart: bool
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+    @property
+    def host(self) -> str:
+        return f"{self.name}.{self.namespace}"
+
+
+@dataclass(frozen=True, slots=True)
+class MeshFile:
+    """`policies`: files and directories, relative to the mesh file."""
+
+    trust_domain: str
+    policies: tuple[str, ...]
+    workloads: tuple[LocalWorkload, ...]
+
+
+def parse(document: Document) -> tuple[MeshFile | None, list[Problem]]:
+    root = Fields.of(document)
+    root.only("trustDomain", "policies", "workloads")
+    domain = root.text("trustDomain", "example.org")
+    try:
+        TrustDomain.parse(domain)
+    except SpiffeIdError as error:
+        root.add(codes.BAD_FORMAT, "trustDomain", str(error))
+    written = root.child("workloads", required=True)
+    workloads = tuple(_workload(written.child(name), name) for name in written.value)
+    if not workloads:
+        root.add(codes.EMPTY_LIST, "workloads", "names no workload")
+    _check_upstreams(root, workloads)
+    mesh = MeshFile(domain, root.texts("policies"), workloads)
+    return (None if root.failed else mesh), root.problems
+
+
+def protocol(port_name: str) -> str:
+    return _PROTOCOLS.get(port_name.partition("-")[0], "TCP")
+
+
+def _workload(fields: Fields, name: str) -> LocalWorkload:
+    fields.only("namespace", "serviceAccount", "command", "ports", "env", "labels", "upstreams", "restart")
+    namespace = fields.text("namespace", "default")
+    for label, text in (("workload", name), ("namespace", namespace)):
+        if not is_label(text):
+            fields.add(codes.BAD_NAME, "", f'"{text}" is no {label} name', "lower case letters, digits and - only")
+    command = fields.texts("command")
+    if not command:
+        fields.add(codes.EMPTY_LIST, "command", "says nothing to run", "for example [python, app.py]")
+    ports = fields.child("ports")
+    for port_name in ports.value:
+        if not is_label(port_name):
+            ports.add(codes.BAD_NAME, port_name, f'"{port_name}" is no port name')
+    upstreams = fields.child("upstreams")
+    return LocalWorkload(
+        namespace,
+        name,
+        fields.text("serviceAccount", name),
+        command,
+        {p: ports.integer(p, low=1, high=65535) for p in ports.value},
+        fields.text_map("env"),
+        {"app": name, **fields.text_map("labels")},
+        tuple(_upstream(upstreams.child(u), u) for u in upstreams.value),
+        fields.boolean("restart", default=True),
+    )
+
+
+def _upstream(fields: Fields, name: str) -> Upstream:
+    fields.only("service", "port")
+    service = fields.text("service", required=True)
+    return Upstream(name, service, fields.integer("port", low=1, high=65535, required=True))
+
+
+def _check_upstreams(root: Fields, workloads: tuple[LocalWorkload, ...]) -> None:
+    served = {(w.host, port) for w in workloads for port in w.ports.values()}
+    for workload in workloads:
+        for upstream in workload.upstreams:
+            if upstream.service and upstream.port and (upstream.service, upstream.port) not in served:
+                path = f"workloads.{workload.name}.upstreams.{upstream.name}"
+                known = ", ".join(sorted(f"{host}:{port}" for host, port in served))
+                text = f"{upstream.service}:{upstream.port} is served by no workload"
+                root.add(codes.NOT_FOUND, path, text, f"known here: {known}")

@@ -1,0 +1,380 @@
+"""Running a local mesh: one control plane, one agent, and what the agent supervises; all ended in order.
+
+Everything is in the state directory: keys, store, logs, and `mesh.json`, which says what runs where.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from ca.keystore import write_private
+from controlplane.cli.apply import apply_all
+from controlplane.cli.client import Client, connect
+from controlplane.cli.output import Exit, Failure, fail_with
+from controlplane.local import layout
+from controlplane.local.layout import Placed
+from controlplane.local.mesh_file import MeshFile
+from controlplane.resources.kinds import KINDS, Kind
+from controlplane.resources.read import check, read_paths
+from policies.document import Document
+
+START_SECONDS: Final = 60.0
+STOP_SECONDS: Final = 20.0
+STEP_SECONDS: Final = 0.05
+DEFAULT_PORTS: Final = (15080, 15012)
+MESH_FILE: Final = "mesh.json"
+
+Say = Callable[[str, str], None]  # (step, detail)
+
+
+@dataclass
+class Session:
+    """A context manager: entering starts the mesh, leaving ends it and removes what it made."""
+
+    mesh: MeshFile
+    mesh_path: Path
+    state_dir: Path
+    say: Say
+    access_log: str = "denied"
+    client: Client | None = None
+    placed: tuple[Placed, ...] = ()
+    _children: list[tuple[str, "subprocess.Popen[bytes]"]] = field(default_factory=list[tuple[str, "subprocess.Popen[bytes]"]])
+    _made: bool = False
+    _owned: set[tuple[str, str, str]] = field(default_factory=set[tuple[str, str, str]])
+
+    @property
+    def logs(self) -> Path:
+        return self.state_dir / "logs"
+
+    def __enter__(self) -> "Session":
+        try:
+            self._start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _start(self) -> None:
+        _refuse_second(self.state_dir)
+        self.policy_documents()  # a mistake in a policy is said before anything is started
+        self._made = not self.state_dir.exists()
+        self.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.logs.mkdir(exist_ok=True, mode=0o700)
+        self._write_mesh(ready=False)
+        started = time.monotonic()
+        self._start_server()
+        self.say("control plane", f"ready  {time.monotonic() - started:.1f} s")
+        socket_dir = _socket_directory(self.state_dir)
+        ports = _free_ports(layout.ports_needed(self.mesh))
+        self.placed = layout.place(self.mesh, iter(ports), str(socket_dir))
+        connected = self.client = connect(self.state_dir / "kubeconfig")
+        registry = [_with_kind(value) for value in layout.resources(self.placed)]
+        apply_all(connected, registry)
+        self.apply_policies()
+        self._start_agent()
+        self._wait_until_synced(started)
+        self._write_mesh(ready=True)
+
+    def policy_documents(self) -> list[tuple[Kind, Document]]:
+        """Raises: Failure with every problem."""
+        paths = [self.mesh_path.parent / p for p in self.mesh.policies]
+        documents, unreadable = read_paths(paths)
+        accepted, problems = check(documents)
+        errors = [p for p in (*unreadable, *problems) if p.is_error]
+        if errors:
+            raise fail_with(errors, "nothing was applied.")
+        return accepted
+
+    def apply_policies(self) -> list[str]:
+        """Applies the policies as they are on disk; what was removed from the files is deleted. Raises: Failure."""
+        client = self.client
+        if client is None:
+            raise Failure("the mesh is not running")
+        accepted = self.policy_documents()
+        lines = apply_all(client, accepted)
+        wanted = {(k.resource, d.namespace or "default", d.name) for k, d in accepted}
+        for resource, namespace, name in self._owned - wanted:
+            kind = next(k for k in KINDS if k.resource == resource)
+            client.request("DELETE", f"/apis/{kind.api_version}/namespaces/{namespace}/{kind.plural}/{name}")
+            lines.append(f"{kind.singular}/{namespace}/{name} deleted")
+        self._owned = wanted
+        return lines
+
+    def check_alive(self) -> None:
+        """Raises: Failure when the control plane or the agent has ended by itself."""
+        for name, child in self._children:
+            if child.poll() is not None:
+                log = self.logs / f"{name}.log"
+                raise Failure(f"the {name} ended with exit code {child.returncode}{_tail(log)}", hint=f"its log: {log}")
+
+    def close(self) -> None:
+        """Agent first, so that sidecars end in order; then the control plane. Leaves no process and no socket."""
+        for _, child in reversed(self._children):
+            if child.poll() is None:
+                child.send_signal(signal.SIGTERM)
+                try:
+                    child.wait(STOP_SECONDS)
+                except subprocess.TimeoutExpired:
+                    child.kill()
+                    child.wait()
+        self._children.clear()
+        with contextlib.suppress(FileNotFoundError):
+            (self.state_dir / MESH_FILE).unlink()
+        if self._made:
+            import shutil
+
+            shutil.rmtree(self.state_dir, ignore_errors=True)
+            shutil.rmtree(_socket_directory(self.state_dir, make=False), ignore_errors=True)
+
+    def _start_server(self) -> None:
+        api, xds = (f"127.0.0.1:{port if _is_free(port) else 0}" for port in DEFAULT_PORTS)
+        if api.endswith(":0") or xds.endswith(":0"):
+            self.say("note", "15080 or 15012 is taken: other ports are used")
+        arguments = ["--data-dir", str(self.state_dir), "--api", api, "--xds", xds]
+        arguments += ["--trust-domain", self.mesh.trust_domain, "--access-log", self.access_log]
+        self._spawn("server", ["server", *arguments], {})
+        log = self.logs / "server.log"
+        self._until(lambda: "ready  api" in log.read_text(errors="replace"), "the control plane to be ready")
+
+    def _start_agent(self) -> None:
+        client = self.client
+        if client is None:
+            raise Failure("the mesh is not running")
+        token = client.request("POST", "/pylis/v1/tokens", {"agent": layout.AGENT, "ttlSeconds": 60})["token"]
+        directory = self.state_dir.absolute() / "agent"
+        directory.mkdir(exist_ok=True, mode=0o700)
+        body = layout.workloads_file(
+            self.placed, sys.executable, str(self.mesh_path.parent.absolute()), str(self.logs.absolute())
+        )
+        write_private(directory / "workloads.json", json.dumps(body).encode())
+        with contextlib.suppress(FileNotFoundError):
+            (directory / "node.json").unlink()  # of an earlier mesh
+        arguments = ["agent", "run", "--data-dir", str(directory), "--workloads", str(directory / "workloads.json")]
+        self._spawn("agent", [*arguments, "--drain-seconds", "0.2"], {"PYLIS_AGENT_TOKEN": token})
+
+    def _spawn(self, name: str, arguments: list[str], env: dict[str, str]) -> None:
+        log = os.open(self.logs / f"{name}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            child = subprocess.Popen(
+                [sys.executable, "-m", "controlplane.cli", *arguments],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **env}, start_new_session=True,
+            )  # fmt: skip
+        finally:
+            os.close(log)
+        self._children.append((name, child))
+        self._write_mesh(ready=False)
+
+    def _wait_until_synced(self, started: float) -> None:
+        wanted = {p.workload.full_name for p in self.placed}
+
+        def identities() -> bool:
+            return len(self.agent_status().get("identities", [])) >= len(wanted)
+
+        def synced() -> bool:
+            self._workloads_alive()
+            items = self.proxies()
+            return wanted <= {i["name"] for i in items if i["state"] == "synced"}
+
+        self._until(identities, "the identities to be issued")
+        domain = f"spiffe://{self.mesh.trust_domain}/…"
+        self.say("identities", f"{len(wanted)} issued  {time.monotonic() - started:.1f} s   {domain}   keys never left their agent")
+        self._until(synced, "the sidecars to be in sync")
+        self._until(self._applications_listen, "the workloads to listen on their ports")
+        self.say("sidecars", f"{len(wanted)} synced  {time.monotonic() - started:.1f} s")
+
+    def agent_status(self) -> dict[str, Any]:
+        try:
+            return json.loads((self.state_dir / "agent" / "status.json").read_text())
+        except (OSError, ValueError):
+            return {}
+
+    def proxies(self) -> list[dict[str, Any]]:
+        return self.client.request("GET", "/pylis/v1/proxies")["items"] if self.client else []
+
+    def _workloads_alive(self) -> None:
+        """Raises: Failure for a command that exits at once."""
+        for workload in self.agent_status().get("workloads", []):
+            app = workload.get("app", {})
+            if app.get("restarts", 0) >= 2 or app.get("state") in ("failed", "ended"):
+                name = f"{workload['namespace']}/{workload['name']}"
+                hint = f"mend its command in {self.mesh_path}, then run pylis up again"
+                raise Failure(f"workload {name} does not stay up: {app.get('detail', '')}", hint=hint, code=Exit.INVALID)
+
+    def _applications_listen(self) -> bool:
+        self._workloads_alive()
+        return all(_answers(address) for p in self.placed for address in p.app.values())
+
+    def _until(self, condition: Callable[[], bool], what: str) -> None:
+        end = time.monotonic() + START_SECONDS
+        while not condition():
+            self.check_alive()
+            if time.monotonic() > end:
+                raise Failure(f"waited {START_SECONDS:.0f} s for {what}", hint=f"the logs are in {self.logs}")
+            time.sleep(STEP_SECONDS)
+
+    def _write_mesh(self, *, ready: bool) -> None:
+        body = {
+            "pid": os.getpid(),
+            "children": {name: child.pid for name, child in self._children},
+            "ready": ready,
+            "trustDomain": self.mesh.trust_domain,
+            "workloads": {
+                p.workload.full_name: {
+                    "httpProxy": f"127.0.0.1:{p.http_proxy}",
+                    "inbound": {n: f"127.0.0.1:{port}" for n, port in p.inbound.items()},
+                    "upstreams": {n: f"127.0.0.1:{port}" for n, port in p.upstreams.items()},
+                    "accessLog": str(self.logs.absolute() / f"{p.workload.namespace}-{p.workload.name}.access.log"),
+                }
+                for p in self.placed
+            },
+        }
+        write_private(self.state_dir / MESH_FILE, json.dumps(body, indent=1).encode())
+
+
+def stop_other(state_dir: Path) -> bool:
+    """Ends the mesh whose `mesh.json` is in `state_dir`, even when its `pylis up` is gone; False when none runs."""
+    try:
+        known = json.loads((state_dir / MESH_FILE).read_text())
+    except (OSError, ValueError):
+        return False
+    if _is_pylis(known["pid"]):
+        _end(known["pid"])
+    for pid in reversed(list(known["children"].values())):
+        if _is_pylis(pid):
+            _end(pid)
+    with contextlib.suppress(OSError, ValueError):
+        for pid, started in json.loads((state_dir / "agent" / "processes.json").read_text()).values():
+            if _start_time(pid) == started:
+                _end(pid)
+    (state_dir / MESH_FILE).unlink(missing_ok=True)
+    return True
+
+
+def _refuse_second(state_dir: Path) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        known = json.loads((state_dir / MESH_FILE).read_text())
+        if any(_is_pylis(pid) for pid in (known["pid"], *known["children"].values())):
+            hint = f"pylis down --state-dir {state_dir} stops it; another can run with --state-dir DIR"
+            raise Failure(f"a mesh is running already in {state_dir} (process {known['pid']})", hint=hint)
+
+
+def _is_pylis(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return pid != os.getpid() and b"pylis" in Path(f"/proc/{pid}/cmdline").read_bytes() or (
+            pid != os.getpid() and b"controlplane.cli" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        )
+    return False
+
+
+def _start_time(pid: int) -> int | None:
+    with contextlib.suppress(OSError):
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    return None
+
+
+def _end(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+        for _ in range(int(STOP_SECONDS / STEP_SECONDS)):
+            if _start_time(pid) is None or _is_zombie(pid):
+                return
+            time.sleep(STEP_SECONDS)
+        os.kill(pid, signal.SIGKILL)
+
+
+def _is_zombie(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    return True
+
+
+def _free_ports(count: int) -> list[int]:
+    """All bound at once, so that they differ."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as one:
+        try:
+            one.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _answers(address: str) -> bool:
+    with contextlib.suppress(OSError):
+        if address.startswith("unix://"):
+            with socket.socket(socket.AF_UNIX) as one:
+                one.connect(address.removeprefix("unix://"))
+            return True
+        host, _, port = address.rpartition(":")
+        with socket.create_connection((host, int(port)), 0.5):
+            return True
+    return False
+
+
+def _socket_directory(state_dir: Path, *, make: bool = True) -> Path:
+    """Beside the state, or in a short private place: a Unix socket's path has 107 bytes."""
+    wanted = state_dir.absolute() / "sockets"
+    if len(os.fsencode(wanted)) > 60:
+        import hashlib
+
+        digest = hashlib.sha256(os.fsencode(wanted)).hexdigest()[:12]
+        wanted = Path(tempfile.gettempdir()) / f"pylis-{os.getuid()}-{digest}"
+    if make:
+        wanted.mkdir(mode=0o700, exist_ok=True)
+        if wanted.stat().st_uid != os.getuid() or wanted.stat().st_mode & 0o077:
+            raise Failure(f"{wanted} is not private", hint="remove it")
+    return wanted
+
+
+def _with_kind(value: dict[str, Any]) -> tuple[Kind, Document]:
+    from controlplane.resources.kinds import by_api_version
+
+    kind = by_api_version(value["apiVersion"], value["kind"])
+    if kind is None:
+        raise ValueError(f"{value['kind']} is in the kind table")
+    return kind, Document(value)
+
+
+def _tail(log: Path) -> str:
+    with contextlib.suppress(OSError):
+        lines = log.read_text(errors="replace").strip().splitlines()[-5:]
+        return "".join(f"\n    {line}" for line in lines)
+    return ""
+
+
+def changes(paths: list[Path]) -> Iterator[bool]:
+    """Asked again and again: did a policy file change since the last time?"""
+    seen: dict[str, tuple[int, int]] | None = None
+    while True:
+        now: dict[str, tuple[int, int]] = {}
+        for path in paths:
+            for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+                with contextlib.suppress(OSError):
+                    status = file.stat()
+                    now[str(file)] = (status.st_mtime_ns, status.st_size)
+        yield seen is not None and now != seen
+        seen = now
+
+

@@ -1,0 +1,111 @@
+"""`pylis demo`: the shop, its traffic with the deciding rules, or with --once every expectation as a test."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command()
+@click.option("--once", is_flag=True, help="Run every expectation, print what held, leave nothing running.")
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option("--state-dir", type=click.Path(path_type=Path), default=Path(".pylis"), show_default=True, help="Removed at the end.")
+def demo(once: bool, output: str, state_dir: Path) -> None:
+    """Run the demo mesh: six services and an intruder, each behind a real Envoy, on this machine only.
+
+    \b
+    Example:
+      pylis demo --once -o json
+    """
+    from demo.mesh import DemoError, DemoMesh
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    click.echo("Pylis demo: a shop of 6 services and an intruder, each behind its own Envoy, on this machine only.", err=True)
+    try:
+        with DemoMesh(state_dir) as mesh:
+            if once:
+                sys.exit(_once(mesh, output))
+            _live(mesh)
+    except DemoError as error:
+        click.echo(str(error), err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        click.echo("stopped; nothing is left behind.", err=True)
+
+
+def _once(mesh: Any, output: str) -> int:
+    from demo.run import Runner, load
+
+    started = time.monotonic()
+    held = list(Runner(mesh).run(load()))
+    failed = [h for h in held if not h.ok]
+    if output == "json":
+        body = {"expectations": [h.as_json() for h in held], "held": len(held) - len(failed), "failed": len(failed)}
+        click.echo(json.dumps(body, indent=1))
+    else:
+        for h in held:
+            click.echo(_row(h))
+        click.echo(f"{len(held) - len(failed)} held, {len(failed)} failed, {time.monotonic() - started:.1f} s")
+    for h in failed:
+        e = h.expectation
+        text = f"no longer holds: {e.id}: expected {e.expect} by {e.rule}, was {h.outcome.actual} by {h.rule or 'nothing'}"
+        click.echo(text, err=True)
+    return 1 if failed else 0
+
+
+def _row(h: Any) -> str:
+    e, o = h.expectation, h.outcome
+    mark = "√" if h.ok else "×"
+    return f"{mark} {e.id:<36} {e.source:<16} → {e.to:<14} {o.actual:<8} {h.rule}"
+
+
+def _live(mesh: Any) -> None:
+    """Traffic until Ctrl-C: allowed and denied, each with the rule and where it is written."""
+    from demo.run import Runner, load
+
+    click.echo(_HINTS.format(kubeconfig=mesh.kubeconfig), err=True)
+    everyday = [e for e in load() if e.how in ("http", "grpc", "tcp", "plaintext")]
+    runner = Runner(mesh)
+    places = _rule_places()
+    click.echo(f"  {'time':<9} {'from':<16} {'to':<46} {'verdict':<8} because")
+    while True:
+        mesh.check_alive()
+        for h in runner.run(random.sample(everyday, 1)):
+            e, o = h.expectation, h.outcome
+            request = f"{e.method} {e.to}{e.path}" if e.how != "tcp" else f"TCP {e.to}"
+            verdict = o.actual if o.actual == "allow" else o.actual.upper()
+            where = places.get(h.rule.partition("[")[0], "")
+            click.echo(f"  {time.strftime('%H:%M:%S'):<9} {e.source:<16} {request:<46} {verdict:<8} {h.rule}  {where}")
+        time.sleep(0.7)
+
+
+def _rule_places() -> dict[str, str]:
+    """`namespace/policy` → file:line of its definition."""
+    from demo.mesh import HERE
+
+    places: dict[str, str] = {}
+    for file in sorted((HERE / "policies").glob("*.yaml")):
+        for number, line in enumerate(file.read_text().splitlines(), 1):
+            if line.startswith("metadata:"):
+                words = line.replace("{", " ").replace("}", " ").replace(",", " ").split()
+                places[f"{words[4]}/{words[2]}"] = f"{file.parent.parent.name}/policies/{file.name}:{number}"
+    return places
+
+
+_HINTS = """
+Try:  pylis explain intruder orders --method GET --path /     why, and what would allow it
+      kubectl --kubeconfig {kubeconfig} get authorizationpolicies -A
+      edit demo/policies/catalog.yaml: it is in force a moment after you save
+Ctrl-C stops everything and leaves nothing behind.
+"""
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,86 @@
+"""Source: SPIFFE_Trust_Domain_and_Bundle §4, X509-SVID §6 (requirements X-22 to X-27, B-03 to B-16)."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from ca import bundle as bundles
+from ca.bundle import TrustBundle
+from ca.errors import BundleError
+from ca.keystore import MemoryKeystore
+from ca.service import CertificateAuthority
+from ca.spiffe_id import TrustDomain
+
+TD = TrustDomain.parse("example.org")
+
+
+@pytest.fixture
+def bundle() -> TrustBundle:
+    return CertificateAuthority.open(TD, MemoryKeystore()).bundle
+
+
+def test_both_forms_are_read_back(bundle: TrustBundle) -> None:
+    assert bundles.from_pem(TD, bundle.to_pem().encode()).x509_authorities == bundle.x509_authorities
+    assert bundles.from_spiffe(TD, json.dumps(bundle.to_spiffe())) == bundle
+
+
+def test_an_entry_holds_what_spiffe_wants_and_no_more(bundle: TrustBundle) -> None:
+    document = bundle.to_spiffe()
+    entry = document["keys"][0]
+    assert set(entry) == {"kty", "crv", "x", "y", "use", "x5c"}
+    assert (entry["use"], entry["kty"], entry["crv"], len(entry["x5c"])) == ("x509-svid", "EC", "P-256", 1)
+    assert base64.b64decode(entry["x5c"][0]) == bundle.x509_authorities[0]
+    point = bundle.certificates[0].public_key().public_numbers()  # type: ignore[union-attr] - an EC key
+    assert int.from_bytes(base64.urlsafe_b64decode(entry["x"] + "=="), "big") == point.x
+    assert len(entry["x"]) == len(entry["y"]) == 43
+    assert set(document) == {"keys", "spiffe_sequence", "spiffe_refresh_hint"}
+
+
+def test_an_empty_bundle_is_a_valid_one() -> None:
+    assert bundles.from_spiffe(TD, '{"keys": []}').x509_authorities == ()
+
+
+def test_entries_of_other_use_or_without_certificate_are_passed_over(bundle: TrustBundle) -> None:
+    good: dict[str, Any] = bundle.to_spiffe()["keys"][0]
+    without = {k: v for k, v in good.items() if k != "x5c"}
+    keys = [
+        {**good, "use": "jwt-svid"},
+        without,
+        {**good, "x5c": []},
+        {**good, "use": "X509-SVID"},
+        "x",
+        None,
+        good,
+    ]
+    found = bundles.from_spiffe(TD, json.dumps({"keys": keys}))
+    assert found.x509_authorities == bundle.x509_authorities
+
+
+def test_only_the_first_certificate_of_an_entry_counts(bundle: TrustBundle) -> None:
+    entry: dict[str, Any] = bundle.to_spiffe()["keys"][0]
+    entry["x5c"].append("nonsense")
+    assert bundles.from_spiffe(TD, json.dumps({"keys": [entry]})).x509_authorities == bundle.x509_authorities
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", '{"keys": {}}', '{"keys": [{"use":"x509-svid","kty":"EC","x5c":["AAAA"]}]}',
+     '{"keys": [{"use":"x509-svid","kty":"EC","x5c":[1]}]}', "[" * 100_000],
+)  # fmt: skip
+def test_what_is_no_bundle_is_refused(text: str) -> None:
+    with pytest.raises(BundleError):
+        bundles.from_spiffe(TD, text)
+
+
+@pytest.mark.parametrize("data", [b"", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])
+def test_what_is_no_pem_is_refused(data: bytes) -> None:
+    with pytest.raises(BundleError):
+        bundles.from_pem(TD, data)
+
+
+def test_root_hashes_are_of_the_der(bundle: TrustBundle) -> None:
+    assert [len(h) for h in bundle.root_hashes] == [64]

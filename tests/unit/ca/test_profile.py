@@ -1,0 +1,56 @@
+"""Source: X509-SVID §2 to §5, App. A; RFC 5280 §4.2."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+
+from ca import keys, profile
+from ca.spiffe_id import TrustDomain, workload_id
+
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+TD = TrustDomain.parse("example.org")
+
+
+def test_a_leaf_says_what_the_profile_wants() -> None:
+    key, issuer = keys.new_key(), keys.new_key()
+    leaf = profile.Leaf(workload_id(TD, "a", "b"), key.public_key(), NOW, NOW + timedelta(hours=1), 5)
+    wanted = profile.leaf_template(leaf, x509.Name([]), issuer.public_key())
+    found = {type(e.value): e for e in wanted.sign(issuer, hashes.SHA256()).extensions}
+    critical = {kind for kind, e in found.items() if e.critical}
+    assert critical == {x509.SubjectAlternativeName, x509.BasicConstraints, x509.KeyUsage}
+    assert set(found) - critical == {
+        x509.ExtendedKeyUsage, x509.SubjectKeyIdentifier, x509.AuthorityKeyIdentifier
+    }  # fmt: skip
+
+
+def test_an_authority_says_what_the_profile_wants() -> None:
+    key = keys.new_key()
+    wanted = profile.Authority(TD, "root", key.public_key(), NOW, NOW + timedelta(days=1), 5, 0)
+    template = profile.authority_template(wanted, profile.subject(wanted), key.public_key())
+    certificate = template.sign(key, hashes.SHA256())
+    usage = certificate.extensions.get_extension_for_class(x509.KeyUsage)
+    limits = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert usage.critical
+    assert (usage.value.key_cert_sign, usage.value.crl_sign, usage.value.digital_signature) == (
+        True,
+        True,
+        False,
+    )
+    assert limits.critical
+    assert (limits.value.ca, limits.value.path_length) == (True, 0)
+    assert [name.value for name in names] == ["spiffe://example.org"]
+    assert list(certificate.subject)
+
+
+def test_two_authorities_never_share_a_name() -> None:
+    public = keys.new_key().public_key()
+    long = TrustDomain.parse("d" * 255)
+    names = {
+        profile.subject(profile.Authority(long, f"{long} root", public, NOW, NOW, serial, 0))
+        for serial in (1, 2)
+    }
+    assert len(names) == 2
