@@ -1,20 +1,24 @@
 """The API from the command line: synchronous, standard library only, so that commands start at once.
 
-Which server: --server/--token-file/--ca-file, else a kubeconfig (--kubeconfig, PYLIS_KUBECONFIG, .pylis/kubeconfig).
+Which server: --server with --token-file and --ca-file, else a kubeconfig (--kubeconfig, PYLIS_KUBECONFIG,
+.pylis/kubeconfig).
+Every end that is no answer is a `Failure` in words.
 """
 
 from __future__ import annotations
 
 import base64
+import functools
 import http.client
 import json
 import os
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, cast
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import click
 
@@ -23,6 +27,7 @@ from controlplane.cli.output import Exit, Failure
 DEFAULT_KUBECONFIG: Final = Path(".pylis/kubeconfig")
 TIMEOUT_SECONDS: Final = 30
 _SERVER_NAME: Final = "server.pylis.internal"
+_EXITS: Final = {404: Exit.NO, **dict.fromkeys((400, 409, 413, 415, 422), Exit.INVALID)}
 
 
 class NoServerError(Failure):
@@ -30,147 +35,222 @@ class NoServerError(Failure):
 
 
 class RefusedError(Failure):
-    """The server answered with a Status."""
+    """The server answered with a Status; `status` is its HTTP code."""
 
     def __init__(self, status: int, body: dict[str, Any]) -> None:
-        super().__init__(str(body.get("message", f"status {status}")), code=Exit.UNREACHABLE)
+        code = _EXITS.get(status, Exit.UNREACHABLE)
+        hint = "is this another mesh's token?   pylis kubeconfig prints the one of the server here"
+        super().__init__(_words(status, body), hint=hint if status == 401 else "", code=code)
         self.status = status
         self.body = body
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
+    """`server` is `https://host:port`; the certificate must carry the name of every control plane."""
+
     server: str
     token: str = field(repr=False)
     context: ssl.SSLContext = field(repr=False)
 
     def request(
-        self, method: str, path: str, body: Any = None, *, content_type: str = "application/json", accept: str = "application/json"
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        content_type: str = "application/json",
+        accept: str = "application/json",
     ) -> Any:
         """The JSON answer. Raises: RefusedError; Failure when the server cannot be reached."""
-        connection = self._connect(TIMEOUT_SECONDS)
-        try:
-            response = self._send(connection, method, path, body, content_type, accept)
-            data = response.read()
-        except OSError as error:
-            raise self._unreachable(error) from error
-        finally:
-            connection.close()
-        value: Any = json.loads(data) if data else {}
-        if response.status >= 400:
-            raise RefusedError(response.status, cast("dict[str, Any]", value))
-        return value
+        with self._asked(method, path, body, (content_type, accept), TIMEOUT_SECONDS) as response:
+            return _json(response.read(), self.server)
 
-    def list(self, api_version: str, plural: str, namespace: str | None = None, **query: str) -> list[dict[str, Any]]:
-        return self.request("GET", collection(api_version, plural, namespace) + _query(query))["items"]
+    def list(
+        self, api_version: str, plural: str, namespace: str | None = None, **query: str
+    ) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.request("GET", collection(api_version, plural, namespace, query))[
+            "items"
+        ]
+        return found
 
-    def watch(self, path: str) -> Iterator[dict[str, Any]]:
-        """Events without end."""
-        connection = self._connect(None)
-        try:
-            response = self._send(connection, "GET", path, None, "", "application/json")
+    def watch(self, path: str, *, accept: str = "application/json") -> Iterator[dict[str, Any]]:
+        """Events until the server ends the stream. Raises: as `request`."""
+        with self._asked("GET", path, None, ("", accept), None) as response:
             for line in response:
-                yield json.loads(line)
-        except OSError as error:
-            raise self._unreachable(error) from error
-        finally:
-            connection.close()
+                yield _json(line, self.server)
 
-    def _connect(self, timeout: float | None) -> http.client.HTTPSConnection:
-        parts = urlsplit(self.server)
-        connection = _Connection(parts.hostname or "", parts.port or 443, context=self.context, timeout=timeout)
-        try:
-            connection.connect()
-        except ssl.SSLError as error:
-            hint = "is this another mesh's kubeconfig?   pylis kubeconfig prints the one of the server here"
-            raise Failure(f"{self.server} could not prove who it is: {error.reason}", hint=hint, code=Exit.UNREACHABLE) from error
-        except OSError as error:
-            raise self._unreachable(error) from error
-        return connection
-
-    def _send(
-        self, connection: http.client.HTTPSConnection, method: str, path: str, body: Any, content_type: str, accept: str
-    ) -> http.client.HTTPResponse:
-        headers = {"Authorization": f"Bearer {self.token}", "Accept": accept}
+    @contextmanager
+    def _asked(
+        self, method: str, path: str, body: Any, types: tuple[str, str], timeout: float | None
+    ) -> Generator[http.client.HTTPResponse]:
+        """An answer below 400; the connection ends with the block."""
+        headers = {"Authorization": f"Bearer {self.token}", "Accept": types[1]}
         data = None
         if body is not None:
-            headers["Content-Type"] = content_type
+            headers["Content-Type"] = types[0]
             data = json.dumps(body).encode()
-        connection.request(method, path, data, headers)
-        return connection.getresponse()
+        parts = urlsplit(self.server)
+        connection = _Connection(parts.hostname or "", parts.port or 443, self.context, timeout)
+        try:
+            connection.request(method, path, data, headers)
+            response = connection.getresponse()
+            if response.status >= 400:
+                raise RefusedError(response.status, _json(response.read(), self.server))
+            yield response
+        except ssl.SSLError as error:
+            hint = "is this another mesh's kubeconfig?   pylis kubeconfig prints the one of the server here"
+            text = f"{self.server} could not prove who it is: {error.reason}"
+            raise Failure(text, hint=hint, code=Exit.UNREACHABLE) from error
+        except OSError as error:
+            raise self._unreachable((error.strerror or str(error)).lower()) from error
+        except http.client.HTTPException as error:
+            raise self._unreachable(f"no answer that HTTP knows ({type(error).__name__})") from error
+        finally:
+            connection.close()
 
-    def _unreachable(self, error: OSError) -> Failure:
-        text = (error.strerror or str(error)).lower()
+    def _unreachable(self, why: str) -> Failure:
         hint = "is it running?   pylis server --data-dir …   or a whole mesh: pylis up -f mesh.yaml"
-        return Failure(f"cannot reach the control plane at {self.server}: {text}", hint=hint, code=Exit.UNREACHABLE)
+        text = f"cannot reach the control plane at {self.server}: {why}"
+        return Failure(text, hint=hint, code=Exit.UNREACHABLE)
 
 
 class _Connection(http.client.HTTPSConnection):
     """Checks the name every control plane's certificate carries, whatever address it is reached by."""
 
+    def __init__(self, host: str, port: int, context: ssl.SSLContext, timeout: float | None) -> None:
+        super().__init__(host, port, context=context, timeout=timeout)
+        self._trust = context
+
     def connect(self) -> None:
         http.client.HTTPConnection.connect(self)
-        context: Any = self._context  # type: ignore[attr-defined] - http.client's own
-        self.sock = context.wrap_socket(self.sock, server_hostname=_SERVER_NAME)
+        plain = self.sock
+        try:
+            self.sock = self._trust.wrap_socket(plain, server_hostname=_SERVER_NAME)
+        except OSError:
+            plain.close()
+            raise
 
 
-def collection(api_version: str, plural: str, namespace: str | None = None) -> str:
+def collection(
+    api_version: str, plural: str, namespace: str | None = None, query: dict[str, str] | None = None
+) -> str:
     """The path of a collection; `namespace` None: of all namespaces."""
     root = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
-    return f"{root}/namespaces/{namespace}/{plural}" if namespace else f"{root}/{plural}"
+    inside = f"/namespaces/{quote(namespace, safe='')}" if namespace else ""
+    wanted = urlencode({name: value for name, value in (query or {}).items() if value})
+    return f"{root}{inside}/{plural}" + (f"?{wanted}" if wanted else "")
+
+
+def member(api_version: str, plural: str, namespace: str | None, name: str) -> str:
+    """The path of one object. An empty name would be the whole collection: it is refused."""
+    if not name:
+        raise Failure("an object needs a name", hint="set metadata.name")
+    return f"{collection(api_version, plural, namespace)}/{quote(name, safe='')}"
+
+
+def _json(data: bytes, server: str) -> Any:
+    try:
+        return json.loads(data) if data.strip() else {}
+    except ValueError:
+        text = f"{server} answers, but not as a control plane does"
+        hint = "is the address right?   the API's is the one pylis server prints when it is ready"
+        raise Failure(text, hint=hint, code=Exit.UNREACHABLE) from None
+
+
+def _words(status: int, body: Any) -> str:
+    """The server's own words; a problem a line when there are several."""
+    answer = cast("dict[str, Any]", body) if isinstance(body, dict) else {}
+    message = str(answer.get("message") or f"the server refused with status {status}")
+    details = answer.get("details")
+    causes = cast("dict[str, Any]", details).get("causes") if isinstance(details, dict) else None
+    listed = cast("list[Any]", causes) if isinstance(causes, list) else []
+    rows = [cast("dict[str, Any]", c) for c in listed if isinstance(c, dict)]
+    lines = [f"  {row.get('field')}  {row.get('message')}" for row in rows]
+    head = message.partition(" is invalid: ")[0]
+    return "\n".join([f"{head} is invalid; the server refused it.", *lines]) if len(lines) > 1 else message
 
 
 def connect(
-    kubeconfig: Path | None = None, server: str = "", token_file: Path | None = None, ca_file: Path | None = None
+    kubeconfig: Path | None = None,
+    server: str = "",
+    token_file: Path | None = None,
+    ca_file: Path | None = None,
 ) -> Client:
-    """Raises: NoServerError, Failure."""
+    """Connects nowhere yet. Raises: NoServerError, Failure."""
     if server:
         if token_file is None or ca_file is None:
-            raise Failure("--server needs --token-file and --ca-file", hint="or name a kubeconfig: --kubeconfig FILE")
-        try:
-            return _client(server, token_file.read_text().strip(), ca_file.read_text())
-        except OSError as error:
-            raise Failure(f"cannot read {error.filename}: {error.strerror}") from error
+            text = "--server needs --token-file and --ca-file"
+            raise Failure(text, hint="or name a kubeconfig: --kubeconfig FILE")
+        return _client(server, _read(token_file).strip(), _read(ca_file), str(ca_file))
     path = kubeconfig or Path(os.environ.get("PYLIS_KUBECONFIG", DEFAULT_KUBECONFIG))
-    try:
-        return _from_kubeconfig(json.loads(path.read_text()))
-    except FileNotFoundError:
+    if not path.exists():
         hint = "start one here with pylis up or pylis server, or name its kubeconfig: --kubeconfig FILE"
-        raise NoServerError(f"no control plane is known: there is no {path}", hint=hint, code=Exit.UNREACHABLE) from None
-    except OSError as error:
-        raise Failure(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, KeyError, IndexError, TypeError):
-        raise Failure(f"{path} is no kubeconfig that Pylis wrote", hint="pylis kubeconfig prints one") from None
+        text = f"no control plane is known: there is no {path}"
+        raise NoServerError(text, hint=hint, code=Exit.UNREACHABLE)
+    try:
+        config = json.loads(_read(path))
+        context = next(c["context"] for c in config["contexts"] if c["name"] == config["current-context"])
+        cluster = next(c["cluster"] for c in config["clusters"] if c["name"] == context["cluster"])
+        user = next(u["user"] for u in config["users"] if u["name"] == context["user"])
+        ca_pem = base64.b64decode(cluster["certificate-authority-data"]).decode("ascii")
+        chosen, token = str(cluster["server"]), str(user["token"])
+    except (ValueError, KeyError, StopIteration, TypeError):
+        raise Failure(
+            f"{path} is no kubeconfig that Pylis wrote", hint="pylis kubeconfig prints one"
+        ) from None
+    return _client(chosen, token, ca_pem, str(path))
 
 
 def options(function: Callable[..., object]) -> Callable[..., object]:
-    """--kubeconfig, --server, --token-file, --ca-file as one parameter `client` (a function that connects)."""
-    import functools
+    """--kubeconfig, --server, --token-file, --ca-file as one parameter: `client()` connects."""
+    path = click.Path(path_type=Path)
 
-    @click.option("--kubeconfig", type=click.Path(path_type=Path), help="Which server, as kubectl knows it.  [default: .pylis/kubeconfig]")
-    @click.option("--server", default="", envvar="PYLIS_SERVER", help="https://host:port, with --token-file and --ca-file.")
-    @click.option("--token-file", type=click.Path(path_type=Path), envvar="PYLIS_TOKEN_FILE")
-    @click.option("--ca-file", type=click.Path(path_type=Path), envvar="PYLIS_CA_FILE")
+    @click.option("--kubeconfig", type=path, help="[default: PYLIS_KUBECONFIG or .pylis/kubeconfig]")
+    @click.option("--server", default="", envvar="PYLIS_SERVER", help="https://host:port")
+    @click.option("--token-file", type=path, envvar="PYLIS_TOKEN_FILE", help="Holds the bearer token.")
+    @click.option("--ca-file", type=path, envvar="PYLIS_CA_FILE", help="The mesh's trust bundle (PEM).")
     @functools.wraps(function)
-    def wrapped(*args: Any, kubeconfig: Path | None, server: str, token_file: Path | None, ca_file: Path | None, **rest: Any) -> object:
+    def wrapped(
+        *args: Any,
+        kubeconfig: Path | None,
+        server: str,
+        token_file: Path | None,
+        ca_file: Path | None,
+        **rest: Any,
+    ) -> object:
         return function(*args, client=lambda: connect(kubeconfig, server, token_file, ca_file), **rest)
 
     return wrapped
 
 
-def _from_kubeconfig(config: Any) -> Client:
-    context = next(c["context"] for c in config["contexts"] if c["name"] == config["current-context"])
-    cluster = next(c["cluster"] for c in config["clusters"] if c["name"] == context["cluster"])
-    user = next(u["user"] for u in config["users"] if u["name"] == context["user"])
-    ca = base64.b64decode(cluster["certificate-authority-data"]).decode("ascii")
-    return _client(cluster["server"], user["token"], ca)
-
-
-def _client(server: str, token: str, ca_pem: str) -> Client:
-    context = ssl.create_default_context(cadata=ca_pem)
+def _client(server: str, token: str, ca_pem: str, ca_from: str) -> Client:
+    try:
+        parts = urlsplit(server)
+        usable = (
+            parts.scheme == "https" and bool(parts.hostname) and parts.path in ("", "/") and parts.port != 0
+        )
+    except ValueError:
+        usable = False
+    if not usable:
+        raise Failure(f'"{server}" is no address of an API', hint="write https://host:port")
+    if not token.isascii() or not token.isprintable() or not token:
+        raise Failure(
+            "the bearer token is empty or no token", hint="pylis kubeconfig prints a kubeconfig with one"
+        )
+    try:
+        context = ssl.create_default_context(cadata=ca_pem)
+    except (ssl.SSLError, ValueError):
+        raise Failure(
+            f"{ca_from} holds no certificate authority", hint="pylis bundle show prints it"
+        ) from None
     context.minimum_version = ssl.TLSVersion.TLSv1_3
-    return Client(server, token, context)
+    return Client(server.rstrip("/"), token, context)
 
 
-def _query(query: dict[str, str]) -> str:
-    return f"?{urlencode(query)}" if query else ""
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = (error.strerror if isinstance(error, OSError) else None) or "not text"
+        raise Failure(f"cannot read {path}: {why}") from error

@@ -32,6 +32,7 @@ def explain(
     caller: str,
     target: str,
     files: tuple[str, ...],
+    headers: tuple[str, ...],
     trust_domain: str,
     output: str,
     client: Callable[[], Client],
@@ -39,7 +40,7 @@ def explain(
 ) -> None:
     """Say which rule decides a request from FROM to TO, and why.
 
-    FROM is a workload (orders, shop/orders), a SPIFFE ID, or the word plaintext; TO is a workload or a service.
+    FROM is a workload (orders, shop/orders), a SPIFFE ID or the word plaintext; TO a workload or a service.
     Exit code 0: allowed, 1: denied.
 
     \b
@@ -50,7 +51,7 @@ def explain(
     from controlplane.cli.explain_mesh import fetch_mesh, read_mesh
     from controlplane.cli.explain_question import Words, ask, read_headers
 
-    typed = Words(caller, target, **{**words, "headers": read_headers(words["headers"])})
+    typed = Words(caller, target, headers=read_headers(headers), **words)
     mesh = read_mesh(files, trust_domain) if files else fetch_mesh(client, trust_domain)
     found = answer(mesh, ask(mesh, typed))
     emit(found.to_json(), output, found.lines)

@@ -1,4 +1,4 @@
-"""The mesh that `pylis explain` asks: from files (resources, or a mesh.yaml with its policies) or from the server."""
+"""The mesh that `pylis explain` asks: from files (resources, a mesh.yaml) or from the server."""
 
 from __future__ import annotations
 

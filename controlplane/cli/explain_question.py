@@ -1,4 +1,4 @@
-"""Who asks whom for what: the words of `pylis explain` made into a caller, a target port and a request. Pure."""
+"""Who asks whom for what: the words of `pylis explain` as a caller, a target port and a request. Pure."""
 
 from __future__ import annotations
 

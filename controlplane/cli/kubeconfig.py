@@ -11,7 +11,13 @@ from controlplane.cli.output import Failure
 
 
 @click.command()
-@click.option("--data-dir", type=click.Path(path_type=Path), default=DEFAULT_KUBECONFIG.parent, show_default=True, envvar="PYLIS_DATA_DIR")
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_KUBECONFIG.parent,
+    show_default=True,
+    envvar="PYLIS_DATA_DIR",
+)
 def kubeconfig(data_dir: Path) -> None:
     """Print the kubeconfig of the control plane in a data directory. It holds the administrator's token.
 

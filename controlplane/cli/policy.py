@@ -25,7 +25,7 @@ def policy() -> None:
 def policy_test(context: click.Context, files: tuple[str, ...], output: str) -> None:
     """Run PolicyTest documents (YAML or JSON).
 
-    Exit code 0: all held; 1: one did not, or needs what this version does not support; 2: an invalid document.
+    Exit code 0: all held; 1: one did not, or is not supported by this version; 2: invalid document.
 
     Example:  pylis policy test policies/tests/*.yaml
     """

@@ -1,6 +1,6 @@
 """Files → Documents that know their lines, with every problem found on the way (an edge: it reads files).
 
-YAML by the safe loader's nodes only: no tags, no bombs (aliases are refused), no duplicate keys.
+How YAML text becomes JSON values stands in `yaml_text`; what a kind means stands with the kind.
 """
 
 from __future__ import annotations
@@ -8,19 +8,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import yaml
-
-from controlplane.resources import kinds
+from controlplane.resources import kinds, yaml_text
+from controlplane.resources.yaml_text import read_text as read_text
 from policies import codes
-from policies.document import Document, Json
+from policies.document import Document
+from policies.fields import DEFAULT_NAMESPACE
 from policies.problem import Origin, Problem
 
 SUFFIXES: Final = (".yaml", ".yml", ".json")
 MAX_BYTES: Final = 10 * 1024 * 1024
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_resolver = yaml.SafeLoader("")
 
 
 def read_paths(paths: Iterable[str | Path]) -> tuple[list[Document], list[Problem]]:
@@ -29,14 +27,17 @@ def read_paths(paths: Iterable[str | Path]) -> tuple[list[Document], list[Proble
     problems: list[Problem] = []
     for path in paths:
         for name, text in _texts(str(path), problems):
-            found, wrong = read_text(text, name)
+            found, wrong = yaml_text.read_text(text, name)
             documents += found
             problems += wrong
     return documents, problems
 
 
 def check(documents: Sequence[Document]) -> tuple[list[tuple[kinds.Kind, Document]], list[Problem]]:
-    """Validates each document and that none defines an object twice; problems in the order of the documents."""
+    """Validates each document and that none defines an object twice; problems in the order of the documents.
+
+    Documents of an unknown kind are problems and left out of what is returned; all others are in it.
+    """
     problems: list[Problem] = []
     accepted: list[tuple[kinds.Kind, Document]] = []
     seen: dict[tuple[str, str, str], Document] = {}
@@ -47,84 +48,50 @@ def check(documents: Sequence[Document]) -> tuple[list[tuple[kinds.Kind, Documen
         if kind is None:
             continue
         accepted.append((kind, document))
-        key = (kind.resource, document.namespace or "default", document.name)
+        namespace = (document.namespace or DEFAULT_NAMESPACE) if kind.namespaced else ""
+        key = (kind.resource, namespace, document.name)
         if document.name and key in seen:
             where = seen[key].origin("metadata.name")
-            text = f"{key[1]}/{key[2]} is already defined in {where}"
+            what = f"{namespace}/{document.name}" if namespace else document.name
+            text = f"{what} is already defined in {where}"
             problems.append(document.problem(codes.DEFINED_TWICE, "metadata.name", text))
         seen.setdefault(key, document)
     return accepted, problems
 
 
-def read_text(text: str, name: str) -> tuple[list[Document], list[Problem]]:
-    """All documents of one YAML or JSON text."""
-    documents: list[Document] = []
-    problems: list[Problem] = []
-    try:
-        for node in yaml.compose_all(text, Loader=_Loader):
-            lines: dict[str, int] = {}
-            value = _value(node, "", lines, name, problems)
-            if isinstance(value, dict):
-                documents.append(Document(value, name, lines))
-            elif value is not None:
-                text_ = "a resource must be an object"
-                problems.append(Problem(codes.UNREADABLE, "", text_, "", Origin(name, _line(node))))
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 0
-        problems.append(Problem(codes.UNREADABLE, "", str(error.problem), "", Origin(name, line)))
-    except (yaml.YAMLError, RecursionError) as error:
-        problems.append(Problem(codes.UNREADABLE, "", str(error).splitlines()[0], "", Origin(name)))
-    return documents, problems
-
-
 def _texts(path: str, problems: list[Problem]) -> Iterator[tuple[str, str]]:
-    if path == "-":
-        yield "-", sys.stdin.read()
-        return
-    where = Path(path)
-    files = sorted(f for f in where.iterdir() if f.suffix in SUFFIXES) if where.is_dir() else [where]
-    for file in files:
+    for file in _files(path, problems):
         try:
-            if file.stat().st_size > MAX_BYTES:
-                raise OSError(0, f"larger than {MAX_BYTES} bytes")
-            yield str(file), file.read_text()
+            text = _read(file).decode("utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
-            text = getattr(error, "strerror", None) or "not UTF-8 text"
-            problems.append(Problem(codes.UNREADABLE, "", f"cannot be read: {text}", "", Origin(str(file))))
+            problems.append(_unreadable(file, error))
+        else:
+            yield file, text
 
 
-def _value(node: Any, path: str, lines: dict[str, int], name: str, problems: list[Problem], seen: frozenset[int] = frozenset()) -> Json:
-    lines[path] = _line(node)
-    if id(node) in seen or len(seen) > 100:
-        problems.append(Problem(codes.UNREADABLE, path, "nests too deep", "", Origin(name, _line(node))))
-        return None
-    inside = seen | {id(node)}
-    match node:
-        case yaml.MappingNode():
-            result: dict[str, Json] = {}
-            for key_node, value_node in node.value:
-                key = str(key_node.value)
-                child = f"{path}.{key}" if path else key
-                if key in result:
-                    text = f'"{key}" stands twice'
-                    problems.append(Problem(codes.DEFINED_TWICE, child, text, "", Origin(name, _line(key_node))))
-                result[key] = _value(value_node, child, lines, name, problems, inside)
-                lines[child] = _line(key_node)
-            return result
-        case yaml.SequenceNode():
-            return [_value(item, f"{path}[{i}]", lines, name, problems, inside) for i, item in enumerate(node.value)]
-        case yaml.ScalarNode():
-            return _scalar(node)
-        case _:
-            return None
+def _read(file: str) -> bytes:
+    """Raises: OSError, for a file that is too large as well."""
+    if file == "-":
+        data = sys.stdin.buffer.read(MAX_BYTES + 1)
+    else:
+        with Path(file).open("rb") as source:
+            data = source.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise OSError(0, f"larger than {MAX_BYTES} bytes")
+    return data
 
 
-def _scalar(node: Any) -> Json:
-    value: Any = _resolver.construct_object(node, deep=True)  # type: ignore[no-untyped-call] - PyYAML has no types
-    _resolver.constructed_objects.clear()
-    return value if value is None or isinstance(value, bool | int | float | str) else str(node.value)
+def _files(path: str, problems: list[Problem]) -> list[str]:
+    where = Path(path)
+    if path == "-" or not where.is_dir():
+        return [path]
+    try:
+        return [str(file) for file in sorted(where.iterdir()) if file.suffix in SUFFIXES]
+    except OSError as error:
+        problems.append(_unreadable(path, error))
+        return []
 
 
-def _line(node: Any) -> int:
-    return node.start_mark.line + 1
+def _unreadable(file: str, error: OSError | UnicodeDecodeError) -> Problem:
+    text = (error.strerror if isinstance(error, OSError) else None) or "not UTF-8 text"
+    return Problem(codes.UNREADABLE, "", f"cannot be read: {text}", "", Origin(file))

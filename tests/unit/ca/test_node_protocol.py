@@ -79,7 +79,8 @@ def test_an_agent_cannot_speak_as_the_server(bundle: TrustBundle) -> None:
 @pytest.mark.parametrize(
     "message",
     [
-        None, 1, [], {}, {"type": "hello"}, {"type": "hello", "version": 1}, {"type": 1}, {"type": "nonsense"},
+        None, 1, [], {}, {"type": "hello"}, {"type": "hello", "version": 1}, {"type": 1},
+        {"type": "nonsense"},
         {"type": "sign", "id": True, "registration": "a/b", "csr": "AA=="},
         {"type": "sign", "id": -1, "registration": "a/b", "csr": "AA=="},
         {"type": "sign", "id": 1.5, "registration": "a/b", "csr": "AA=="},

@@ -53,7 +53,7 @@ def test_a_whole_rule() -> None:
                         {"source": {"ipBlocks": ["::1"]}},
                     ],
                     "to": [
-                        {"operation": {"hosts": ["h"], "notPaths": ["/p*"], "ports": ["80"], "methods": ["GET"]}},
+                        {"operation": {"hosts": ["h"], "notPaths": ["/"], "ports": ["80"], "methods": ["A"]}},
                     ],
                     "when": [{"key": "request.headers[X-A]", "values": ["v"], "notValues": ["w"]}],
                 }
