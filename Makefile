@@ -1,0 +1,49 @@
+# Targets users rely on: demo, test, check, golden, bench (see CONTRIBUTING.md).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.PHONY: venv dev demo test check golden schema bench clean
+
+venv: $(VENV)/.users
+
+dev: $(VENV)/.developers
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.users: requirements.lock pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.developers: requirements-dev.lock pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@ $(VENV)/.users
+
+demo: venv
+	@$(BIN)/pylis demo $(ARGS)
+
+test: dev
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/basedpyright
+	$(BIN)/python -m pytest tests/unit tests/golden -q
+
+golden: dev
+	$(BIN)/python -m pytest tests/golden -q --golden-rewrite
+
+schema: dev
+	$(BIN)/python -m xds.schema.derive
+
+bench: dev
+	@$(BIN)/python -m bench.quick
+
+clean:
+	rm -rf $(VENV) .pylis build dist *.egg-info

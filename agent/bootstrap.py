@@ -81,6 +81,7 @@ def _control_plane(sidecar: Sidecar) -> dict[str, Any]:
                 "tls_maximum_protocol_version": "TLSv1_3",
                 "ecdh_curves": ["X25519MLKEM768", "X25519", "P-256"],
             },
+            "alpn_protocols": ["h2"],
             "tls_certificate_sds_secret_configs": [_secret(names.SVID_SECRET)],
             "combined_validation_context": {
                 "default_validation_context": {"match_typed_subject_alt_names": [server]},

@@ -66,7 +66,8 @@ def command(path: str, directory: Path, spec: WorkloadSpec, sidecar: Sidecar) ->
     with contextlib.suppress(FileNotFoundError):
         Path(sidecar.admin_socket).unlink()
     write_private(file, json.dumps(bootstrap(sidecar), indent=1).encode())
-    return [path, "-c", str(file), "--disable-hot-restart", "--concurrency", "1", "--log-level", "warning"]
+    return [path, "-c", str(file), "--disable-hot-restart", "--concurrency", "1",
+            "--log-level", "warning", "--file-flush-interval-msec", "100"]  # fmt: skip
 
 
 async def drain(admin: Path, seconds: float) -> None:

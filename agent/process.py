@@ -33,19 +33,19 @@ class Process:
         return not self.ended.is_set()
 
     def send(self, number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self.pidfd, number)
+        """Nothing for one that has ended: its pidfd is closed, and its number may be another file's by now."""
+        if self.is_alive:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.pidfd, number)
 
     async def stop(self, grace_seconds: float) -> None:
-        """SIGTERM, then SIGKILL when it does not end in time; what it started goes with it."""
+        """SIGTERM, then SIGKILL when it does not end in time."""
         self.send(signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace_seconds):
                 await self.ended.wait()
         self.send(signal.SIGKILL)
         await self.ended.wait()
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)  # the session's own group: left-over children
 
 
 def start(command: Sequence[str], env: Mapping[str, str], cwd: str, out: str, err: str) -> Process:
@@ -104,6 +104,8 @@ def _watch(pid: int, started: int, child: "subprocess.Popen[bytes] | None") -> P
     def gone() -> None:
         loop.remove_reader(process.pidfd)
         os.close(process.pidfd)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)  # what it left behind; a child not yet waited for still owns its pid
         if process.child is not None:
             process.exit_code = process.child.wait()
         process.ended.set()

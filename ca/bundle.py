@@ -1,4 +1,4 @@
-"""The trust bundle: which authorities vouch for a trust domain. Bundles of different domains are never merged.
+"""The trust bundle: which authorities vouch for a trust domain. Bundles of two domains are never merged.
 
 Source: SPIFFE_Trust_Domain_and_Bundle §4; X509-SVID §6
 """
@@ -17,16 +17,19 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from ca.check import UNREADABLE
 from ca.errors import BundleError
 from ca.spiffe_id import TrustDomain
 
 REFRESH_HINT: Final = 300
+MAX_BYTES: Final = 1024 * 1024
+_KEY_TYPES: Final = ("EC", "RSA", "OKP")  # entries of any other are passed over
 _CURVES: Final = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
 
 
 @dataclass(frozen=True, slots=True)
 class TrustBundle:
-    """`x509_authorities` are DER certificates; `sequence` grows with each change; `refresh_hint` in seconds."""
+    """`x509_authorities` are DER; `sequence` grows with each change; `refresh_hint` in seconds."""
 
     trust_domain: TrustDomain
     x509_authorities: tuple[bytes, ...]
@@ -62,23 +65,25 @@ def from_pem(trust_domain: TrustDomain, data: bytes) -> TrustBundle:
     """Raises: BundleError."""
     try:
         certificates = x509.load_pem_x509_certificates(data)
-    except ValueError as error:
+    except UNREADABLE as error:
         raise BundleError(f"no PEM certificates: {error}") from error
     return TrustBundle(trust_domain, _der(certificates))
 
 
 def from_spiffe(trust_domain: TrustDomain, data: bytes | str) -> TrustBundle:
     """Reads a SPIFFE bundle document; entries of unknown type or use are passed over. Raises: BundleError."""
+    if len(data) > MAX_BYTES:
+        raise BundleError(f"larger than {MAX_BYTES} bytes")
     try:
         document: Any = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise BundleError("not JSON") from error
-    if not isinstance(document, dict) or not isinstance(document.get("keys"), list):
+    document = cast("dict[str, Any]", document) if isinstance(document, dict) else {}
+    if not isinstance(document.get("keys"), list):
         raise BundleError('a bundle document needs "keys"')
-    document = cast("dict[str, Any]", document)
     authorities: list[bytes] = []
     for key in cast("list[Any]", document["keys"]):
-        if isinstance(key, dict) and cast("dict[str, Any]", key).get("use") == "x509-svid":
+        if isinstance(key, dict):
             authorities += _authority(cast("dict[str, Any]", key))
     return TrustBundle(
         trust_domain,
@@ -90,13 +95,15 @@ def from_spiffe(trust_domain: TrustDomain, data: bytes | str) -> TrustBundle:
 
 def _authority(key: dict[str, Any]) -> list[bytes]:
     chain = key.get("x5c")
+    if key.get("use") != "x509-svid" or key.get("kty") not in _KEY_TYPES:
+        return []
     if not isinstance(chain, list) or not chain:
         return []
     first = cast("list[Any]", chain)[0]
     try:
         der = base64.b64decode(first if isinstance(first, str) else "", validate=True)
         x509.load_der_x509_certificate(der)
-    except (ValueError, binascii.Error) as error:
+    except (*UNREADABLE, binascii.Error) as error:
         raise BundleError("x5c holds no certificate") from error
     return [der]
 
@@ -117,9 +124,12 @@ def _jwk(der: bytes) -> dict[str, Any]:
             numbers = key.public_numbers()
             size = (key.key_size + 7) // 8
             return {
-                "kty": "EC", "crv": _CURVES[key.curve.name], "x": _b64(numbers.x, size), "y": _b64(numbers.y, size),
+                "kty": "EC",
+                "crv": _CURVES[key.curve.name],
+                "x": _b64(numbers.x, size),
+                "y": _b64(numbers.y, size),
                 **entry,
-            }  # fmt: skip
+            }
         case rsa.RSAPublicKey():
             public = key.public_numbers()
             return {"kty": "RSA", "n": _b64(public.n), "e": _b64(public.e), **entry}

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from ca.errors import CsrError
 
 MAX_BYTES: Final = 16 * 1024
+MAX_RSA_EXPONENT: Final = 1 << 32  # a huge one makes the signature check slow
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
 
@@ -26,14 +27,14 @@ class ProvenKey:
 
 
 def prove(der: bytes) -> ProvenKey:
-    """Raises: CsrError when the request is malformed, its key too weak or too large, or its signature wrong."""
+    """Raises: CsrError when the request is malformed, its key of no accepted kind, or its signature wrong."""
     if len(der) > MAX_BYTES:
         raise CsrError(f"larger than {MAX_BYTES} bytes")
     try:
         request = x509.load_der_x509_csr(der)
         key = _acceptable(request.public_key())
         valid = request.is_signature_valid
-    except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature, x509.InvalidVersion) as error:
         raise CsrError("not a signing request that can be read") from error
     if not valid:
         raise CsrError("its signature does not prove possession of the key")
@@ -44,7 +45,7 @@ def _acceptable(key: object) -> PublicKey:
     match key:
         case ec.EllipticCurvePublicKey(curve=ec.SECP256R1() | ec.SECP384R1()):
             return key
-        case rsa.RSAPublicKey() if 2048 <= key.key_size <= 4096:
+        case rsa.RSAPublicKey() if 2048 <= key.key_size <= 4096 and key.public_numbers().e < MAX_RSA_EXPONENT:
             return key
         case _:
             raise CsrError("its key is none of EC P-256, EC P-384, RSA 2048 to 4096")

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from ca import sign
 from ca.csr import prove
+from ca.errors import AuthorityError
 from ca.profile import BACKDATE, Leaf
 from ca.sign import Signer
 from ca.spiffe_id import SpiffeId
@@ -32,7 +33,9 @@ class X509Svid:
 
 
 def chain_pem(chain: Sequence[bytes]) -> str:
-    return "".join(x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM).decode("ascii") for der in chain)
+    return "".join(
+        x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM).decode("ascii") for der in chain
+    )
 
 
 def issue(
@@ -46,12 +49,14 @@ def issue(
     dns_names: tuple[str, ...] = (),
     ip_addresses: tuple[str, ...] = (),
 ) -> X509Svid:
-    """The lifetime ends with the signer's at the latest. Raises: CsrError."""
+    """The lifetime ends with the signer's at the latest. Raises: CsrError; AuthorityError."""
+    authority = signer.certificate
+    if not authority.not_valid_before_utc <= now < authority.not_valid_after_utc:
+        raise AuthorityError(f"the issuing authority is not valid at {now.isoformat()}: is the clock right?")
     key = prove(csr_der).key
     now = now.replace(microsecond=0)
     not_after = min(now + ttl, signer.certificate.not_valid_after_utc)
     leaf = Leaf(spiffe_id, key, now - BACKDATE, not_after, serial, dns_names, ip_addresses)
     certificate = sign.leaf(leaf, signer)
-    chain = (certificate, *signer.chain)
-    der = tuple(one.public_bytes(Encoding.DER) for one in chain)
+    der = (certificate.public_bytes(Encoding.DER), *signer.chain_der)
     return X509Svid(spiffe_id, der, serial, leaf.not_before, leaf.not_after)

@@ -22,7 +22,7 @@ def new_serial() -> int:
 
 
 def csr_for(key: PrivateKey) -> bytes:
-    """A DER signing request that proves possession of `key` and asks for no name: the registration decides."""
+    """A DER signing request that proves possession of `key` and asks for no name."""
     return (
         x509.CertificateSigningRequestBuilder()
         .subject_name(x509.Name([]))

@@ -1,4 +1,4 @@
-"""Where the CA keeps its secrets: a port, and its two forms, memory and files (0700 directory, 0600 files)."""
+"""Where the CA keeps its secrets: a port, in memory and in files (directory 0700, files 0600)."""
 
 from __future__ import annotations
 

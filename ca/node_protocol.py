@@ -131,7 +131,11 @@ def decode_attest(value: Any) -> Attest:
 
 
 def attested_json(message: Attested) -> dict[str, Any]:
-    return {"agent": message.agent, "chain": [_b64(c) for c in message.chain], "bundle": _bundle_json(message.bundle)}
+    return {
+        "agent": message.agent,
+        "chain": [_b64(c) for c in message.chain],
+        "bundle": _bundle_json(message.bundle),
+    }
 
 
 def decode_attested(value: Any) -> Attested:
@@ -149,7 +153,11 @@ def _to_json(message: FromAgent | FromServer) -> dict[str, Any]:
         case RenewAgent(id_, csr):
             return {"type": "renew-agent", "id": id_, "csr": _b64(csr)}
         case Authorized(entries, bundle):
-            return {"type": "authorized", "entries": [_entry_json(e) for e in entries], "bundle": _bundle_json(bundle)}
+            return {
+                "type": "authorized",
+                "entries": [_entry_json(e) for e in entries],
+                "bundle": _bundle_json(bundle),
+            }
         case Signed(id_, chain):
             return {"type": "signed", "id": id_, "chain": [_b64(c) for c in chain]}
         case Refused(id_, reason):
@@ -262,7 +270,10 @@ def _bytes(fields: dict[str, Any], name: str) -> bytes:
 
 
 def _chain(fields: dict[str, Any]) -> tuple[bytes, ...]:
-    return tuple(_from_b64(item, "chain") for item in _texts(fields, "chain"))
+    chain = tuple(_from_b64(item, "chain") for item in _texts(fields, "chain"))
+    if not chain:
+        raise NodeProtocolError("chain is empty")
+    return chain
 
 
 def _from_b64(text: str, name: str) -> bytes:

@@ -1,7 +1,7 @@
 """What the certificates say: the SPIFFE X.509 profile, as templates.
 
-A leaf: empty subject, critical SAN with exactly one URI, cA false, digitalSignature, both EKUs. An authority: its
-trust domain's ID, cA true, keyCertSign and cRLSign, a path length.
+A leaf: empty subject, critical SAN with exactly one URI, cA false, digitalSignature, both EKUs. An authority:
+its trust domain's ID, cA true, keyCertSign and cRLSign, a path length.
 Source: X509-SVID §2 to §5; RFC 5280 §4.2
 """
 
@@ -60,12 +60,14 @@ class Authority:
     path_length: int
 
 
-def leaf_template(leaf: Leaf, issuer: x509.Name, issuer_key: PublicKey) -> x509.CertificateBuilder:
+def leaf_template(
+    leaf: Leaf, issuer: x509.Name, issuer_id: x509.AuthorityKeyIdentifier
+) -> x509.CertificateBuilder:
     names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(str(leaf.spiffe_id))]
     names += [x509.DNSName(name) for name in leaf.dns_names]
     names += [x509.IPAddress(ipaddress.ip_address(ip)) for ip in leaf.ip_addresses]
     return (
-        _template(x509.Name([]), issuer, leaf.key, leaf.serial, leaf.not_before, leaf.not_after, issuer_key)
+        _template(x509.Name([]), issuer, leaf.key, leaf.serial, leaf.not_before, leaf.not_after, issuer_id)
         .add_extension(x509.SubjectAlternativeName(names), critical=True)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_LEAF_USAGE, critical=True)
@@ -73,12 +75,20 @@ def leaf_template(leaf: Leaf, issuer: x509.Name, issuer_key: PublicKey) -> x509.
     )
 
 
-def authority_template(authority: Authority, issuer: x509.Name, issuer_key: PublicKey) -> x509.CertificateBuilder:
+def authority_template(
+    authority: Authority, issuer: x509.Name, issuer_id: x509.AuthorityKeyIdentifier
+) -> x509.CertificateBuilder:
     uri = x509.UniformResourceIdentifier(authority.trust_domain.id)
     limits = x509.BasicConstraints(ca=True, path_length=authority.path_length)
     template = _template(
-        subject(authority), issuer, authority.key, authority.serial, authority.not_before, authority.not_after, issuer_key
-    )  # fmt: skip
+        subject(authority),
+        issuer,
+        authority.key,
+        authority.serial,
+        authority.not_before,
+        authority.not_after,
+        issuer_id,
+    )
     return (
         template.add_extension(x509.SubjectAlternativeName([uri]), critical=False)
         .add_extension(limits, critical=True)
@@ -104,7 +114,7 @@ def _template(
     serial: int,
     not_before: datetime,
     not_after: datetime,
-    issuer_key: PublicKey,
+    issuer_id: x509.AuthorityKeyIdentifier,
 ) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
@@ -115,5 +125,5 @@ def _template(
         .not_valid_before(not_before)
         .not_valid_after(not_after)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key), critical=False)
+        .add_extension(issuer_id, critical=False)
     )

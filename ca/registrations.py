@@ -1,16 +1,27 @@
-"""Who may be whom: registrations say which process, on which agent, gets which SPIFFE ID."""
+"""Who may be whom: registrations say which process, on which agent, gets which SPIFFE ID.
+
+`name_problems` is asked on every signing, whoever wrote the registration.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
 from ca.profile import LEAF_TTL
-from ca.spiffe_id import SpiffeId
+from ca.spiffe_id import RESERVED, SpiffeId, TrustDomain
 
 ANY_AGENT: Final = "*"
+RESERVED_DNS: Final = (
+    ".pylis.internal",
+    ".localhost",
+)  # with a dot before the name, so that it counts itself
+_DNS: Final = re.compile(
+    r"(\*\.)?[a-z0-9_]([-a-z0-9_]{0,61}[a-z0-9_])?(\.[a-z0-9_]([-a-z0-9_]{0,61}[a-z0-9_])?)*", re.ASCII
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +46,20 @@ def held_by(registrations: Iterable[Registration], agent: str) -> tuple[Registra
 def matching(registrations: Iterable[Registration], selectors: frozenset[str]) -> tuple[Registration, ...]:
     """The registrations of a process with these selectors: each asks for no more than the process has."""
     return tuple(r for r in registrations if r.selectors and r.selectors <= selectors)
+
+
+def name_problems(spiffe_id: SpiffeId, dns_names: Iterable[str], trust_domain: TrustDomain) -> list[str]:
+    """Why a workload of `trust_domain` may not have these names; empty when it may."""
+    problems: list[str] = []
+    if spiffe_id.trust_domain != trust_domain:
+        problems.append(f"{spiffe_id} is not of trust domain {trust_domain}")
+    if not spiffe_id.path:
+        problems.append("the SPIFFE ID of a workload needs a path")
+    if spiffe_id.is_reserved:
+        problems.append(f"{spiffe_id}: paths below {RESERVED} are reserved for the control plane")
+    for name in dns_names:
+        if len(name) > 253 or not _DNS.fullmatch(name):
+            problems.append(f"{name!r} is no DNS name")
+        elif f".{name}".endswith(RESERVED_DNS):
+            problems.append(f"{name!r} is reserved for the control plane")
+    return problems

@@ -25,7 +25,7 @@ class Lifetime:
 
 
 def must_replace(lifetime: Lifetime, now: datetime) -> bool:
-    """Is the issuing authority past half of its life? (Also true for one that is not valid yet: a clock jumped.)"""
+    """Is the issuing authority past half of its life, or not valid yet because a clock jumped?"""
     return now >= lifetime.half or now < lifetime.not_before
 
 

@@ -1,6 +1,6 @@
 """The certificate authority of one trust domain: owns root and issuing authority, issues, renews itself.
 
-The root signs nothing but issuing authorities; an issuing authority lives a day and is replaced at half of it.
+The root signs nothing but issuing authorities; an issuing authority lives a day, replaced at half of it.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Final, Self
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from ca import keys, profile, sign
+from ca import check, keys, profile, sign
 from ca.bundle import TrustBundle
-from ca.errors import KeystoreError
+from ca.errors import AuthorityError, KeystoreError, RegistrationError, SpiffeIdError
 from ca.issue import X509Svid, issue
 from ca.keystore import Keystore
-from ca.registrations import Registration
+from ca.registrations import Registration, name_problems
 from ca.rotation import Lifetime, must_replace, until_replacement
 from ca.sign import Signer
 from ca.spiffe_id import SpiffeId, TrustDomain, agent_id, server_id
@@ -62,11 +62,12 @@ class CertificateAuthority:
         clock: Callable[[], datetime] = utc_now,
         new_serial: Callable[[], int] = keys.new_serial,
     ) -> Self:
-        """Loads the authorities, or makes them on first use. Raises: KeystoreError."""
+        """Loads the authorities, or makes them on first use. Raises: KeystoreError; AuthorityError."""
         root = _load(keystore, _ROOT)
         if root is None:
             root = _new_root(trust_domain, clock(), new_serial())
             keystore.store(_ROOT, _dump(root))
+        _expect(root, trust_domain, clock())
         issuing = _load(keystore, _ISSUING)
         if issuing is None or must_replace(_lifetime(issuing), clock()):
             issuing = _new_issuing(trust_domain, root, clock(), new_serial())
@@ -74,12 +75,15 @@ class CertificateAuthority:
         return cls(trust_domain, keystore, root, issuing, clock, new_serial)
 
     def issue(self, registration: Registration, csr_der: bytes) -> X509Svid:
-        """Raises: CsrError."""
-        ttl, dns_names = registration.ttl, registration.dns_names
-        return self._issue(registration.spiffe_id, csr_der, ttl, dns_names)
+        """Raises: CsrError; RegistrationError for a name no workload may have."""
+        return self.issue_id(registration.spiffe_id, csr_der, registration.ttl, registration.dns_names)
 
-    def issue_id(self, spiffe_id: SpiffeId, csr_der: bytes, ttl: timedelta, dns_names: tuple[str, ...]) -> X509Svid:
-        """An administrator's own choice of ID. Raises: CsrError."""
+    def issue_id(
+        self, spiffe_id: SpiffeId, csr_der: bytes, ttl: timedelta, dns_names: tuple[str, ...]
+    ) -> X509Svid:
+        """An administrator's own choice of ID. Raises: CsrError; RegistrationError as in `issue`."""
+        if problems := name_problems(spiffe_id, dns_names, self.trust_domain):
+            raise RegistrationError("; ".join(problems))
         return self._issue(spiffe_id, csr_der, ttl, dns_names)
 
     def issue_agent(self, name: str, csr_der: bytes) -> X509Svid:
@@ -143,7 +147,9 @@ def _new_issuing(trust_domain: TrustDomain, root: Signer, now: datetime, serial:
     key = keys.new_key()
     start = now.replace(microsecond=0) - profile.BACKDATE
     end = min(start + profile.ISSUING_TTL, root.certificate.not_valid_after_utc)
-    wanted = profile.Authority(trust_domain, f"{trust_domain} issuing", key.public_key(), start, end, serial, 0)
+    wanted = profile.Authority(
+        trust_domain, f"{trust_domain} issuing", key.public_key(), start, end, serial, 0
+    )
     certificate = sign.authority(wanted, root)
     return Signer(certificate, key, (certificate,))
 
@@ -168,3 +174,15 @@ def _load(keystore: Keystore, name: str) -> Signer | None:
     if certificate.public_key() != key.public_key():
         raise KeystoreError(f"the key in {name} does not belong to its certificate: restore it from a backup")
     return Signer(certificate, key, () if name == _ROOT else (certificate,))
+
+
+def _expect(root: Signer, trust_domain: TrustDomain, now: datetime) -> None:
+    """A root of another trust domain, or one that is not valid, must not go on signing in silence."""
+    try:
+        found = check.spiffe_id(root.certificate).trust_domain
+    except SpiffeIdError as error:
+        raise KeystoreError(f"{_ROOT} is no root of ours: {error}") from error
+    if found != trust_domain:
+        raise KeystoreError(f"the keystore holds the authority of {found}, not of {trust_domain}")
+    if not root.certificate.not_valid_before_utc <= now < root.certificate.not_valid_after_utc:
+        raise AuthorityError(f"the root is not valid at {now.isoformat()}: is the clock right?")

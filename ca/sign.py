@@ -6,34 +6,43 @@ from dataclasses import dataclass, field
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from ca import check, profile
+from ca.csr import PublicKey
 from ca.errors import ProfileError
 from ca.keys import PrivateKey
 
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """A signing certificate with its key; `chain` holds what must accompany what it signs (itself unless root)."""
+    """A signing certificate with its key; `chain` accompanies what it signs (itself unless root)."""
 
     certificate: x509.Certificate
     key: PrivateKey = field(repr=False)
     chain: tuple[x509.Certificate, ...] = ()
+    chain_der: tuple[bytes, ...] = field(init=False, repr=False)
+    key_id: x509.AuthorityKeyIdentifier = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """What every signature needs again is worked out once."""
+        object.__setattr__(self, "chain_der", tuple(one.public_bytes(Encoding.DER) for one in self.chain))
+        object.__setattr__(self, "key_id", _key_id(self.key.public_key()))
 
 
 def self_signed(authority: profile.Authority, key: PrivateKey) -> x509.Certificate:
     """A root: it signs itself with `key`, whose public half is `authority.key`."""
-    template = profile.authority_template(authority, profile.subject(authority), authority.key)
+    template = profile.authority_template(authority, profile.subject(authority), _key_id(authority.key))
     return _checked_authority(template.sign(key, hashes.SHA256()))
 
 
 def authority(authority_: profile.Authority, by: Signer) -> x509.Certificate:
-    template = profile.authority_template(authority_, by.certificate.subject, by.key.public_key())
+    template = profile.authority_template(authority_, by.certificate.subject, by.key_id)
     return _checked_authority(template.sign(by.key, hashes.SHA256()))
 
 
 def leaf(leaf_: profile.Leaf, by: Signer) -> x509.Certificate:
-    template = profile.leaf_template(leaf_, by.certificate.subject, by.key.public_key())
+    template = profile.leaf_template(leaf_, by.certificate.subject, by.key_id)
     certificate = template.sign(by.key, hashes.SHA256())
     if problems := check.leaf_problems(certificate):
         raise ProfileError(f"{leaf_.spiffe_id}: {'; '.join(problems)}")
@@ -44,3 +53,7 @@ def _checked_authority(certificate: x509.Certificate) -> x509.Certificate:
     if problems := check.authority_problems(certificate):
         raise ProfileError("; ".join(problems))
     return certificate
+
+
+def _key_id(key: PublicKey) -> x509.AuthorityKeyIdentifier:
+    return x509.AuthorityKeyIdentifier.from_issuer_public_key(key)

@@ -1,14 +1,15 @@
 """Is this chain a valid X.509-SVID under this bundle, now? Every reason why not.
 
 Path validation as far as X.509-SVIDs use it: signatures, validity, cA, keyCertSign, path length, URI name
-constraints, unknown critical extensions. The authority is one of the leaf's own trust domain, never another's.
+constraints, unknown critical extensions. The authority is one of the leaf's trust domain, never another's.
 Source: RFC 5280 §6.1; X509-SVID §5
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import Final
 
 from cryptography import x509
@@ -17,8 +18,11 @@ from cryptography.exceptions import InvalidSignature
 from ca import check
 from ca.bundle import TrustBundle
 from ca.errors import SpiffeIdError
+from ca.name_constraints import name_problems
 
 MAX_CHAIN: Final = 8
+MAX_PATHS: Final = 64  # cross-signed authorities make many; a hostile chain must not make us try them all
+_WEAK_HASHES: Final = frozenset({"md5", "sha1"})
 
 
 def svid_problems(chain: Sequence[x509.Certificate], bundle: TrustBundle, now: datetime) -> list[str]:
@@ -32,7 +36,7 @@ def svid_problems(chain: Sequence[x509.Certificate], bundle: TrustBundle, now: d
     problems += _validity(leaf, "leaf", now)
     try:
         domain = check.spiffe_id(leaf).trust_domain
-    except (SpiffeIdError, ValueError):
+    except (SpiffeIdError, *check.UNREADABLE):
         return problems
     if domain != bundle.trust_domain:
         problems.append(f"its trust domain is {domain}, the bundle's is {bundle.trust_domain}")
@@ -43,64 +47,80 @@ def svid_problems(chain: Sequence[x509.Certificate], bundle: TrustBundle, now: d
 def _path_problems(
     leaf: x509.Certificate, between: list[x509.Certificate], roots: list[x509.Certificate], now: datetime
 ) -> list[str]:
-    """Walks from the leaf upwards; the first issuer that signed is taken, a root before an intermediate."""
+    """Of all paths up to the bundle, the one with the fewest problems speaks: one good path is enough."""
     if not roots:
         return ["the bundle is empty: every SVID of the trust domain is revoked"]
+    best: list[str] | None = None
+    for path, anchored in islice(_paths((leaf,), between, roots), MAX_PATHS):
+        problems = _judge(path, anchored, now)
+        if best is None or len(problems) < len(best):
+            best = problems
+        if not problems:
+            break
+    return best or []
+
+
+def _paths(
+    path: tuple[x509.Certificate, ...], between: list[x509.Certificate], roots: list[x509.Certificate]
+) -> Iterator[tuple[tuple[x509.Certificate, ...], bool]]:
+    """Every path upwards by signature, and whether it ends at a root; dead ends too, to bound the count."""
+    current, dead = path[-1], True
+    for root in roots:
+        if _signed(current, root):
+            dead = False
+            yield (*path, root), True
+    for issuer in between:
+        if issuer not in path and _signed(current, issuer):
+            dead = False
+            yield from _paths((*path, issuer), between, roots)
+    if dead:
+        yield path, False
+
+
+def _judge(path: tuple[x509.Certificate, ...], anchored: bool, now: datetime) -> list[str]:
     problems: list[str] = []
-    current, below = leaf, 0
-    while True:
-        root = next((r for r in roots if _signed(current, r)), None)
-        issuer = root or next((c for c in between if _signed(current, c)), None)
-        if issuer is None:
-            return [*problems, f"no authority of the bundle signed {_name(current)}"]
+    for index, issuer in enumerate(path[1:], 1):
+        below = path[:index]
         label = f"authority {_name(issuer)}"
         problems += [f"{label}: {text}" for text in check.authority_problems(issuer)]
         problems += _validity(issuer, label, now)
-        problems += _constraints(issuer, label, leaf, below)
-        if root is not None:
-            return problems
-        between = [c for c in between if c != issuer]
-        current, below = issuer, below + 1
+        problems += _weak_signature(below[-1])
+        try:
+            problems += [f"{label}: {text}" for text in _constraints(issuer, below)]
+        except check.UNREADABLE as error:
+            problems.append(f"{label}: an extension cannot be read: {error}")
+    return problems if anchored else [*problems, f"no authority of the bundle signed {_name(path[-1])}"]
 
 
 def _signed(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     try:
         certificate.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature):
+    except (*check.UNREADABLE, InvalidSignature):
         return False
     return True
 
 
-def _constraints(issuer: x509.Certificate, label: str, leaf: x509.Certificate, below: int) -> list[str]:
-    """`below`: how many signing certificates stand between the issuer and the leaf."""
-    problems: list[str] = []
-    for extension in issuer.extensions:
-        match extension.value:
-            case x509.BasicConstraints(ca=True, path_length=int(limit)) if below > limit:
-                problems.append(f"{label}: signs through {below} more authorities, at most {limit} are allowed")
-            case x509.NameConstraints():
-                problems += _name_constraints(extension.value, label, leaf)
-            case _:
-                pass
-    return problems
-
-
-def _name_constraints(constraints: x509.NameConstraints, label: str, leaf: x509.Certificate) -> list[str]:
-    host = check.spiffe_id(leaf).trust_domain.name
-    permitted = _hosts(constraints.permitted_subtrees)
-    excluded = _hosts(constraints.excluded_subtrees)
-    if any(_within(host, one) for one in excluded) or (permitted and not any(_within(host, p) for p in permitted)):
-        return [f"{label}: its name constraints do not allow {host}"]
+def _weak_signature(certificate: x509.Certificate) -> list[str]:
+    algorithm = certificate.signature_hash_algorithm
+    if algorithm is not None and algorithm.name in _WEAK_HASHES:
+        return [f"{_name(certificate)}: is signed with {algorithm.name}"]
     return []
 
 
-def _hosts(names: Sequence[x509.GeneralName] | None) -> list[str]:
-    return [name.value for name in names or () if isinstance(name, x509.UniformResourceIdentifier)]
-
-
-def _within(host: str, constraint: str) -> bool:
-    """RFC 5280 §4.2.1.10: a leading dot takes any host below; otherwise exactly that host."""
-    return host.endswith(constraint) if constraint.startswith(".") else host == constraint
+def _constraints(issuer: x509.Certificate, below: tuple[x509.Certificate, ...]) -> list[str]:
+    """`below`: the leaf, then the signing certificates between it and `issuer`."""
+    problems: list[str] = []
+    # a self-issued certificate does not count (RFC 5280 §6.1.4 l)
+    steps = sum(1 for one in below[1:] if one.subject != one.issuer)
+    for extension in issuer.extensions:
+        match extension.value:
+            case x509.BasicConstraints(ca=True, path_length=int(limit)) if steps > limit:
+                problems.append(f"signs through {steps} more authorities, at most {limit} are allowed")
+            case x509.NameConstraints():
+                problems += [text for one in below for text in name_problems(one, extension.value)]
+            case _:
+                pass
+    return problems
 
 
 def _validity(certificate: x509.Certificate, label: str, now: datetime) -> list[str]:

@@ -13,7 +13,7 @@ import grpc
 import structlog
 
 from ca import node_protocol as protocol
-from ca.errors import CsrError, NodeProtocolError
+from ca.errors import CaError, NodeProtocolError
 from ca.node_protocol import Authorized, Entry, FromAgent, FromServer, Hello, Refused, RenewAgent, Sign, Signed
 from ca.service import CertificateAuthority
 from ca.spiffe_id import agent_name
@@ -91,7 +91,7 @@ class NodeService:
                         answers.append(Refused(id_, "not registered for this agent"))
                     case RenewAgent(id_, csr):
                         answers.append(Signed(id_, self._authority.issue_agent(agent, csr).chain))
-            except CsrError as error:
+            except CaError as error:
                 answers.append(Refused(getattr(message, "id", 0), str(error)))
         return answers
 

@@ -17,7 +17,7 @@ import structlog
 
 from ca import node_protocol
 from ca.attest.join_token import JoinToken, secret_hash
-from ca.errors import CsrError, NodeProtocolError, SpiffeIdError
+from ca.errors import CaError, NodeProtocolError, SpiffeIdError
 from ca.profile import LEAF_TTL
 from ca.service import CertificateAuthority
 from ca.spiffe_id import SpiffeId, agent_id
@@ -85,7 +85,7 @@ class Operations:
         agent = str(record.value["agent"])
         try:
             svid = self.authority.issue_agent(agent, message.csr)
-        except CsrError as error:
+        except CaError as error:
             raise bad_request(f"csr: {error}") from error
         log.info("agent.attested", agent=agent, serial=f"{svid.serial:x}")
         return node_protocol.attested_json(node_protocol.Attested(agent, svid.chain, self.authority.bundle))
@@ -109,7 +109,7 @@ class Operations:
             raise bad_request("dnsNames must be a list of names that are not the control plane's")
         try:
             svid = self.authority.issue_id(wanted, csr, timedelta(seconds=ttl), tuple(dns))
-        except (CsrError, ValueError) as error:
+        except (CaError, ValueError) as error:
             raise bad_request(f"csr: {error}") from error
         log.info("svid.minted", id=str(wanted), serial=f"{svid.serial:x}", by=caller.name if caller else "")
         return {"chain": svid.chain_pem, "bundle": self.authority.bundle.to_pem()}

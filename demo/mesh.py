@@ -59,12 +59,15 @@ class DemoMesh:
     def workload(self, name: str) -> dict[str, Any]:
         return self.info["workloads"][name]
 
-    def pylis(self, *arguments: str, input_text: str | None = None) -> str:
-        """A pylis command against this mesh. Raises: DemoError."""
+    def pylis(self, *arguments: str, input_text: str | None = None, alone: bool = False) -> str:
+        """A pylis command against this mesh, or `alone`, knowing no server. Raises: DemoError."""
+        env = {k: v for k, v in os.environ.items() if not k.startswith("PYLIS_")}
+        if not alone:
+            env["PYLIS_KUBECONFIG"] = str(self.kubeconfig.absolute())
         done = subprocess.run(
             [sys.executable, "-m", "controlplane.cli", *arguments],
             input=input_text, capture_output=True, text=True, timeout=60, check=False,
-            env={**os.environ, "PYLIS_KUBECONFIG": str(self.kubeconfig)},
+            env={**env, "PYTHONPATH": str(HERE.parent)}, cwd=self.scratch,
         )  # fmt: skip
         if done.returncode != 0:
             raise DemoError(f"pylis {' '.join(arguments)}: {done.stderr.strip()}")
@@ -79,7 +82,7 @@ class DemoMesh:
             spiffe_id = f"spiffe://{self.info['trustDomain']}/ns/{namespace}/sa/{account}"
             self.pylis(
                 "svid", "mint", "--spiffe-id", spiffe_id, "--ttl", ttl, "--out", str(directory),
-                "--kubeconfig", str(self.kubeconfig),
+                "--kubeconfig", str(self.kubeconfig.absolute()),
             )  # fmt: skip
             self._minted[key] = Credentials(directory)
         return self._minted[key]
@@ -91,7 +94,7 @@ class DemoMesh:
         spiffe_id = f"spiffe://{self.info['trustDomain']}/ns/{namespace}/sa/{account}"
         self.pylis(
             "svid", "mint", "--spiffe-id", spiffe_id, "--out", str(directory),
-            "--state-dir", str(self.scratch / "foreign-state"),
+            "--state-dir", str(self.scratch / "foreign-state"), alone=True,
         )  # fmt: skip
         return Credentials(directory)
 

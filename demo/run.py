@@ -243,7 +243,7 @@ metadata: {name: freeze, namespace: shop}
 spec:
   selector: {matchLabels: {app: catalog}}
   action: DENY
-  rules: [{}]
+  rules: [{to: [{operation: {paths: [/items]}}]}]
 """
 
 _NEWCOMER = """

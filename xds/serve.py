@@ -1,7 +1,7 @@
 """The xDS port (an edge): gRPC over mTLS, delta ADS; who may be told what is the source's decision.
 
-The SVID of the connection decides whose configuration a stream gets. Trust and certificate are asked for at each
-handshake, so both rotate without a restart; a stream ends when the SVID it was opened with expires.
+The SVID of the connection decides whose configuration a stream gets. Trust and certificate are asked for at
+each handshake, so both rotate without a restart; a stream ends when the SVID it was opened with expires.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from typing import Any, Final, Protocol
 import grpc
 import structlog
 from cryptography import x509
-from google.protobuf.message import Message
 
 from ca.errors import SpiffeIdError
 from ca.spiffe_id import SpiffeId
@@ -77,10 +76,13 @@ class Peer:
 
 
 def peer_of(context: Any) -> Peer | None:
-    """None when the connection's certificate carries no well-formed SPIFFE ID."""
+    """None when the connection's certificate carries no well-formed SPIFFE ID, or TLS is older than 1.3.
+
+    grpcio has no setting for the least version, so an older one is refused here, before anything is told.
+    """
     auth: dict[str, list[bytes]] = context.auth_context()
     ids, pem = auth.get("peer_spiffe_id", []), auth.get("x509_pem_cert", [])
-    if len(ids) != 1 or not pem:
+    if len(ids) != 1 or not pem or auth.get("ssl_tls_version") != [b"TLSv1.3"]:
         return None
     try:
         identity = SpiffeId.parse(ids[0].decode("ascii"))
@@ -177,16 +179,20 @@ class XdsServer:
             text = "the certificate of this connection may not claim that node"
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, text)
             return
-        session = _Session(node_id, peer)
-        async for body in self._serve(session, first, requests, context):
+        stream = DeltaStream()
+        try:
+            stream.receive(first)
+        except ProtocolError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            return
+        async for body in self._serve(_Session(node_id, peer), stream, requests, context):
             yield body
 
     async def _serve(
-        self, session: _Session, first: Message, requests: AsyncIterator[bytes], context: Any
+        self, session: _Session, stream: DeltaStream, requests: AsyncIterator[bytes], context: Any
     ) -> AsyncIterator[bytes]:
         """One reader task, one writer woken by an event; the newest snapshot wins, nothing queues up."""
-        node_id, stream = session.node_id, DeltaStream()
-        stream.receive(first)
+        node_id = session.node_id
         self._sessions.setdefault(node_id, set()).add(session)
         self._ledger.connected(node_id, str(session.peer.identity), session.peer.expires, self._now())
         log.info("proxy.connected", node=node_id, peer=str(session.peer.identity))

@@ -4,13 +4,19 @@
     first request of a type       its subscription is made (CDS, LDS: wildcard when no name is given);
                                   initial_resource_versions are believed, so nothing held is sent again
     request with a known nonce    ACK: what was sent is now held; with error_detail NACK: the last good stays,
-                                  and what was refused is not sent again until its content changes
+                                  and what was refused is not sent again until its content changes. The
+                                  verdict comes before the names: an ACK may ask again for what it dropped
     request with an old nonce     its subscriptions count, its verdict does not
-    offer(snapshot)               the newest snapshot wins; while an answer of a type is open nothing more is sent of it
-    pending()                     for each type with a difference and no open answer: one response
+    offer(snapshot)               the newest snapshot wins; while an answer of a type is open, no more of it
+    pending()                     for each type with a difference and no open answer: one response; the first
+                                  answer to a wildcard comes even when it is empty (Envoy waits 15 s for it)
 
-Order: clusters, endpoints, extensions, listeners, routes, secrets; removals of clusters and endpoints wait until
-every other type is settled (make before break).
+A cluster that is sent takes its endpoints along, changed or not: a changed cluster of Envoy's warms until
+endpoints arrive, does not ask for them anew, and holds its ACK back meanwhile (15 s when none come).
+
+Order: clusters, endpoints, extensions, listeners, routes, secrets; removals of clusters and endpoints wait
+until every other type is settled and nothing of it is refused: the last good may still use them (make before
+break).
 Source: https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol
 """
 
@@ -31,6 +37,8 @@ ORDER: Final = (CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, SECRET)
 _LEGACY_WILDCARD: Final = frozenset({CLUSTER, LISTENER})
 _BROKEN_LAST: Final = frozenset({CLUSTER, ENDPOINTS})
 _WILDCARD: Final = "*"
+# what a client holds of what it refused: it may have taken it all the same, so no version is known
+_UNKNOWN: Final = ""
 _MAX_NAMES: Final = 20_000
 _RESPONSE: Final = "envoy.service.discovery.v3.DeltaDiscoveryResponse"
 _RESOURCE: Final = "envoy.service.discovery.v3.Resource"
@@ -69,6 +77,10 @@ class _Subscription:
     held: dict[str, str] = field(default_factory=dict[str, str])
     refused: dict[str, str] = field(default_factory=dict[str, str])
     told_missing: set[str] = field(default_factory=set[str])
+    again: set[str] = field(default_factory=set[str])  # to be sent although the client holds them
+    opened: bool = False  # the first request was taken in: only that one's names may be held already
+    kept: set[str] = field(default_factory=set[str])  # removals the client refused
+    unanswered: bool = False  # a wildcard that holds nothing waits for its first answer
     open: _Answer | None = None
 
     def wants(self, name: str) -> bool:
@@ -96,10 +108,10 @@ class DeltaStream:
             subscription.held.update(r.initial_resource_versions)
             named = bool(r.resource_names_subscribe)
             subscription.wildcard = not named and type_url in _LEGACY_WILDCARD
+            subscription.unanswered = not subscription.held
+        event = _settle(subscription, type_url, r)
         _subscribe(subscription, r.resource_names_subscribe, r.resource_names_unsubscribe)
-        if not r.response_nonce or subscription.open is None or r.response_nonce != subscription.open.nonce:
-            return None
-        return _settle(subscription, type_url, r)
+        return event
 
     def offer(self, snapshot: Snapshot) -> None:
         """What the client should hold from now on."""
@@ -121,10 +133,12 @@ class DeltaStream:
 
     @property
     def is_settled(self) -> bool:
-        """Does the client hold all of the offered snapshot it subscribed to (or has it refused it)?"""
-        return self._offered and all(
-            s.open is None and not any(self._difference(t, s)) for t, s in self._subscriptions.items()
-        )
+        """Does the client hold all of the offered snapshot (or has it refused it)?
+
+        Not before it subscribed to every type the snapshot has: Envoy asks for listeners only after clusters.
+        """
+        asked = all(t in self._subscriptions for t, names in self._snapshot.by_type.items() if names)
+        return self._offered and asked and self._are_settled(self._subscriptions)
 
     @property
     def refused(self) -> dict[str, tuple[str, ...]]:
@@ -132,17 +146,20 @@ class DeltaStream:
         found: dict[str, tuple[str, ...]] = {}
         for type_url, subscription in self._subscriptions.items():
             offered = self._snapshot.resources(type_url)
-            names = tuple(n for n, v in subscription.refused.items() if n in offered and offered[n].version == v)
+            names = tuple(
+                n for n, v in subscription.refused.items() if n in offered and offered[n].version == v
+            )
             if names:
                 found[type_url] = names
         return found
 
     def _others_settled(self) -> bool:
-        return all(
-            s.open is None and not any(self._difference(t, s))
-            for t, s in self._subscriptions.items()
-            if t not in _BROKEN_LAST
-        )
+        others = self._subscriptions.keys() - _BROKEN_LAST
+        return self._are_settled(others) and not others & self.refused.keys()
+
+    def _are_settled(self, types: Iterable[str]) -> bool:
+        found = ((t, self._subscriptions[t]) for t in types)
+        return all(s.open is None and not any(self._difference(t, s)) for t, s in found)
 
     def _difference(self, type_url: str, s: _Subscription) -> tuple[list[Resource], list[str]]:
         offered = self._snapshot.resources(type_url)
@@ -150,19 +167,26 @@ class DeltaStream:
         send = [
             offered[name]
             for name in candidates
-            if s.held.get(name) != offered[name].version and s.refused.get(name) != offered[name].version
+            if (name in s.again or s.held.get(name) != offered[name].version)
+            and s.refused.get(name) != offered[name].version
         ]
-        gone = [name for name in s.held if name not in offered]
+        gone = [name for name in s.held if name not in offered and name not in s.kept]
         # a name that does not exist is answered once, so that the client need not wait for it
-        gone += [n for n in sorted(s.names) if n not in offered and n not in s.held and n not in s.told_missing]
+        gone += [
+            n for n in sorted(s.names) if n not in offered and n not in s.held and n not in s.told_missing
+        ]
         return send, gone
 
     def _answer(self, type_url: str, s: _Subscription, may_remove: bool) -> Message | None:
         send, gone = self._difference(type_url, s)
         if not may_remove:
             gone = [name for name in gone if name not in s.held]
-        if not send and not gone:
+        if not send and not gone and not (s.wildcard and s.unanswered):
             return None
+        s.unanswered = False
+        s.again.clear()
+        if type_url == CLUSTER and (endpoints := self._subscriptions.get(ENDPOINTS)) is not None:
+            endpoints.again.update(r.name for r in send if endpoints.wants(r.name))
         self._nonces += 1
         nonce = f"{self._nonces:x}"
         s.open = _Answer(nonce, {**{r.name: r.version for r in send}, **dict.fromkeys(gone, "")})
@@ -186,8 +210,8 @@ def _subscribe(s: _Subscription, subscribe: Iterable[str], unsubscribe: Iterable
         if name == _WILDCARD:
             s.wildcard = True
             continue
-        # "a resource that is subscribed to again must be sent again"
-        if name in s.names:
+        # "the server must respond with all resources listed, even if it believes the client has them"
+        if s.opened:
             s.held.pop(name, None)
         s.names.add(name)
         s.told_missing.discard(name)
@@ -200,25 +224,36 @@ def _subscribe(s: _Subscription, subscribe: Iterable[str], unsubscribe: Iterable
             s.refused.pop(name, None)
     if len(s.names) > _MAX_NAMES:
         raise ProtocolError(f"more than {_MAX_NAMES} names subscribed to")
+    s.opened = True
     if not s.wildcard:
         s.held = {name: version for name, version in s.held.items() if name in s.names}
 
 
-def _settle(s: _Subscription, type_url: str, r: Any) -> Event:
+def _settle(s: _Subscription, type_url: str, r: Any) -> Event | None:
     answer = s.open
-    if answer is None:
-        raise ProtocolError("an answer to nothing")
+    if answer is None or r.response_nonce != answer.nonce:
+        return None
     s.open = None
     if r.HasField("error_detail"):
-        s.refused.update({name: version for name, version in answer.versions.items() if version})
+        _refuse(s, answer.versions)
         return Nacked(type_url, answer.nonce, r.error_detail.message)
     _hold(s, answer.versions)
     return Acked(type_url, answer.nonce)
 
 
+def _refuse(s: _Subscription, versions: Mapping[str, str]) -> None:
+    updates = {name: version for name, version in versions.items() if version and s.wants(name)}
+    s.refused.update(updates)
+    s.held.update(dict.fromkeys(updates, _UNKNOWN))
+    if not updates:  # removals beside a refused update are tried again without it
+        s.kept.update(name for name in versions if name in s.held)
+        s.told_missing.update(name for name in versions if name not in s.held and name in s.names)
+
+
 def _hold(s: _Subscription, versions: Mapping[str, str]) -> None:
     for name, version in versions.items():
         s.refused.pop(name, None)
+        s.kept.discard(name)
         if version and s.wants(name):
             s.held[name] = version
         else:

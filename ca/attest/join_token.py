@@ -10,14 +10,17 @@ import base64
 import binascii
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any, Final, Self, cast
 
 from ca.errors import SpiffeIdError, TokenError
-from ca.spiffe_id import TrustDomain
+from ca.spiffe_id import TrustDomain, agent_id
 
 _PREFIX: Final = "pylis1."
 _MAX: Final = 4096
+_HASH: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_ADDRESS: Final = re.compile(r"[^\s/@]+:[0-9]{1,5}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,9 @@ class JoinToken:
             raise TokenError("this is no join token: it starts with pylis1. (pylis token create makes one)")
         coded = text.removeprefix(_PREFIX)
         try:
-            body: Any = json.loads(base64.b64decode(coded + "=" * (-len(coded) % 4), altchars=b"-_", validate=True))
+            body: Any = json.loads(
+                base64.b64decode(coded + "=" * (-len(coded) % 4), altchars=b"-_", validate=True)
+            )
         except (ValueError, binascii.Error, RecursionError) as error:
             raise TokenError("this join token is damaged: copy it whole") from error
         if not isinstance(body, list) or len(cast("list[Any]", body)) != 6:
@@ -54,9 +59,15 @@ class JoinToken:
             raise TokenError("this join token is damaged: copy it whole")
         token = cls(*cast("list[str]", parts))
         try:
-            TrustDomain.parse(token.trust_domain)
+            agent_id(TrustDomain.parse(token.trust_domain), token.agent)
         except SpiffeIdError as error:
             raise TokenError(f"this join token is damaged: {error}") from error
+        if not (
+            _HASH.fullmatch(token.root_hash)
+            and _ADDRESS.fullmatch(token.api)
+            and _ADDRESS.fullmatch(token.xds)
+        ):
+            raise TokenError("this join token is damaged: copy it whole")
         return token
 
 

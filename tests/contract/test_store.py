@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sqlite3
@@ -11,18 +12,15 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from controlplane.store import event_log
 from controlplane.store.memory import MemoryStore
 from controlplane.store.port import (
     AlreadyExistsError,
     Change,
     ConflictError,
     Event,
-    GoneError,
     Key,
     NotFoundError,
     Store,
@@ -39,14 +37,16 @@ Open = Callable[[], Awaitable[Store]]
 
 @pytest.fixture(params=["memory", "sqlite"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    opened: Store = MemoryStore() if request.param == "memory" else await SqliteStore.open(tmp_path / "s" / "store.db")
+    opened: Store = (
+        MemoryStore() if request.param == "memory" else await SqliteStore.open(tmp_path / "s" / "store.db")
+    )
     yield opened
     await opened.close()
 
 
 async def events(store: Store, after: int, count: int) -> list[Event]:
     found: list[Event] = []
-    async with asyncio.timeout(5), aclosing(store.watch(after)) as stream:  # type: ignore[type-var]
+    async with asyncio.timeout(5), aclosing(store.watch(after)) as stream:
         async for event in stream:
             found.append(event)
             if len(found) == count:
@@ -192,10 +192,96 @@ async def test_a_list_and_a_watch_from_its_revision_miss_nothing(store: Store) -
     assert names == {f"n{n:02}" for n in range(30)}
 
 
-async def test_who_falls_behind_is_told_to_list_again(store: Store) -> None:
-    await store.create(A, {"n": -1})
-    for n in range(event_log.KEPT + 1):
-        await store.replace(A, {"n": n})
-    with pytest.raises(GoneError):
-        await events(store, 1, 1)
-    assert len(await events(store, 2, 3)) == 3
+class TestSqlite:
+    """What a file adds: it survives, and it is refused when it is none of ours."""
+
+    async def test_everything_survives_a_restart(self, tmp_path: Path) -> None:
+        store = await SqliteStore.open(tmp_path / "store.db")
+        await store.create(A, {"x": 1})
+        await store.replace(A, {"x": 2})
+        await store.delete(A)
+        record = await store.create(B, {"y": 1})
+        await store.close()
+        store = await SqliteStore.open(tmp_path / "store.db")
+        assert (store.revision, await store.get(B)) == (4, record)
+        assert [e.record.revision for e in await events(store, 1, 3)] == [2, 3, 4]
+        assert (await store.create(A, {})).revision == 5
+        await store.close()
+
+    async def test_only_the_owner_may_read_it(self, tmp_path: Path) -> None:
+        store = await SqliteStore.open(tmp_path / "s" / "store.db")
+        await store.create(A, {})
+        modes = {file.name: file.stat().st_mode & 0o777 for file in (tmp_path / "s").iterdir()}
+        await store.close()
+        assert modes["store.db"] == 0o600
+        assert set(modes.values()) == {0o600}
+
+    @pytest.mark.parametrize("kind", ["text", "other version", "directory", "below a file"])
+    async def test_an_unusable_file_is_refused_with_what_to_do(self, tmp_path: Path, kind: str) -> None:
+        path = tmp_path / "store.db"
+        match kind:
+            case "text":
+                path.write_text("this is no database" * 100)
+            case "other version":
+                with sqlite3.connect(path) as db:
+                    db.execute("PRAGMA user_version=99")
+                db.close()
+            case "directory":
+                path.mkdir()
+            case _:
+                path.write_text("")
+                path = path / "store.db"
+        with pytest.raises(UnusableError, match=r"store\.db.*check"):
+            await SqliteStore.open(path)
+
+    async def test_a_directory_that_cannot_be_written_is_refused(self) -> None:
+        """/proc takes no files, not even from root."""
+        with pytest.raises(UnusableError, match="/proc/pylis"):
+            await SqliteStore.open(Path("/proc/pylis/store.db"))
+
+    async def test_no_acknowledged_write_is_lost_by_kill_9(self, tmp_path: Path) -> None:
+        """Writers are killed at any moment; what they had said is written must be there."""
+        acknowledged = 0
+        for delay in (0.0, 0.003, 0.011, 0.027, 0.05):
+            said = await asyncio.to_thread(_write_until_killed, tmp_path / "store.db", acknowledged, delay)
+            assert said > acknowledged
+            acknowledged = said
+            store = await SqliteStore.open(tmp_path / "store.db")
+            records, revision = await store.list("t")
+            found = {int(r.key.name): r.value["n"] for r in records}
+            told = [e.record.revision for e in await events(store, 0, revision)]
+            await store.close()
+            assert set(range(acknowledged)) <= found.keys()
+            assert all(name == n for name, n in found.items())
+            assert (revision, told) == (len(found), list(range(1, len(found) + 1)))
+            acknowledged = len(found)
+
+
+_WRITER = """
+import asyncio, os, sys
+from pathlib import Path
+from controlplane.store.port import Key
+from controlplane.store.sqlite import SqliteStore
+
+async def main():
+    store, n = await SqliteStore.open(Path(sys.argv[1])), int(sys.argv[2])
+    while True:
+        await store.create(Key("t", "", str(n)), {"n": n})
+        n += 1
+        os.write(1, b"%d\\n" % n)
+
+asyncio.run(main())
+"""
+
+
+def _write_until_killed(path: Path, start: int, delay: float) -> int:
+    """How many writes the killed process had acknowledged."""
+    command = [sys.executable, "-c", _WRITER, str(path), str(start)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]) as writer:
+        assert writer.stdout is not None
+        lines = [writer.stdout.readline() for _ in range(5)]
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            writer.wait(delay)
+        os.kill(writer.pid, signal.SIGKILL)
+        lines += writer.stdout.readlines()
+    return int([line for line in lines if line.endswith(b"\n")][-1])

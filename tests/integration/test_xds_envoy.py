@@ -223,6 +223,24 @@ def a_static_cluster() -> Resource:
     )
 
 
+def an_eds_cluster(seconds: int) -> Resource:
+    cluster = schema.new(
+        "envoy.config.cluster.v3.Cluster",
+        name="service",
+        type="EDS",
+        connect_timeout={"seconds": seconds},
+        eds_cluster_config={"eds_config": {"ads": {}, "resource_api_version": "V3"}},
+    )
+    return Resource.of("service", cluster)
+
+
+def its_endpoints(port: int) -> Resource:
+    address = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+    endpoints = [{"lb_endpoints": [{"endpoint": {"address": address}}]}]
+    name = "envoy.config.endpoint.v3.ClusterLoadAssignment"
+    return Resource.of("service", schema.new(name, cluster_name="service", endpoints=endpoints))
+
+
 async def ask(where: int | Path, path: str = "/") -> str:
     """The body of one HTTP answer, from a port or a Unix socket; "" when nobody listens."""
     try:
@@ -303,3 +321,26 @@ async def test_envoy_stays_in_sync_when_the_server_comes_back(mesh: Mesh) -> Non
     await answers(port, "one")
     stats = await ask(mesh.directory / "admin.sock", "/stats?filter=listener_manager.listener_modified")
     assert "listener_modified: 0" in stats
+
+
+async def test_a_proxy_without_clusters_does_not_wait_for_them(mesh: Mesh) -> None:
+    # Envoy asks for listeners only when clusters were answered, or after 15 s
+    port = free_port()
+    mesh.offer(a_listener("good", port, "one"))
+    await mesh.start()
+    await mesh.synced()
+    await answers(port, "one")
+
+
+async def test_a_changed_eds_cluster_is_active_again_at_once_with_the_same_endpoints(mesh: Mesh) -> None:
+    endpoints = its_endpoints(free_port())
+    mesh.offer(an_eds_cluster(1), endpoints)
+    await mesh.start()
+    await mesh.synced()
+    mesh.offer(an_eds_cluster(2), endpoints)
+    await mesh.synced()
+    async with asyncio.timeout(5):
+        while "cluster_manager.warming_clusters: 0" not in await ask(  # noqa: ASYNC110 - Envoy has no event
+            mesh.directory / "admin.sock", "/stats?filter=warming_clusters"
+        ):
+            await asyncio.sleep(0.01)

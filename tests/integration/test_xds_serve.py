@@ -19,7 +19,7 @@ from ca.spiffe_id import SpiffeId, TrustDomain, workload_id
 from xds import schema
 from xds.errors import NotAuthorizedError
 from xds.ledger import Ledger, ProxyStatus, State
-from xds.serve import DELTA_ADS, AddressInUseError, ServerIdentity, XdsServer, methods
+from xds.serve import DELTA_ADS, AddressInUseError, ServerIdentity, XdsServer, methods, peer_of
 from xds.snapshot import CLUSTER, LISTENER, Resource, Snapshot
 
 DOMAIN = TrustDomain("example.org")
@@ -327,6 +327,31 @@ async def test_a_type_that_is_not_served_ends_the_stream(connect: Connect) -> No
     await stream.hear()
     await stream.say("type.googleapis.com/envoy.service.runtime.v3.Runtime")
     assert (await stream.end())[0] is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_first_request_of_a_type_that_is_not_served_ends_the_stream(connect: Connect) -> None:
+    stream = await a_stream(await connect(), type_url="type.googleapis.com/envoy.service.runtime.v3.Runtime")
+    assert (await stream.end())[0] is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_tls_older_than_1_3_is_told_nothing(running: Running) -> None:
+    class Context:
+        """What grpcio says of a connection that was negotiated down."""
+
+        def __init__(self, version: bytes) -> None:
+            pem = running.authority.client(WEB)[1]
+            self.auth = {
+                "peer_spiffe_id": [str(WEB).encode()],
+                "x509_pem_cert": [pem],
+                "ssl_tls_version": [version],
+            }
+
+        def auth_context(self) -> dict[str, list[bytes]]:
+            return self.auth
+
+    assert peer_of(Context(b"TLSv1.2")) is None
+    newest = peer_of(Context(b"TLSv1.3"))
+    assert newest is not None and newest.identity == WEB
 
 
 async def test_a_request_too_large_ends_the_stream(connect: Connect) -> None:

@@ -51,7 +51,8 @@ def downstream(trust_domains: Sequence[str], alpn: Sequence[str]) -> Message:
 
 def upstream(identities: Sequence[str], server_name: str, alpn: Sequence[str]) -> Message:
     """The transport socket towards a service: the peer must be one of `identities` (SPIFFE IDs)."""
-    peers = [_uri_matcher("exact", identity) for identity in identities]
+    # no identity known: nobody may answer (an empty list would let anybody)
+    peers = [_uri_matcher("exact", identity) for identity in identities or ("spiffe://nobody.invalid/none",)]
     context = new(
         f"{TLS}.UpstreamTlsContext",
         sni=server_name,

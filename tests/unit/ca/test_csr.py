@@ -64,3 +64,9 @@ def test_what_is_no_request_is_refused(der: bytes) -> None:
 def test_a_request_too_large_is_not_even_parsed() -> None:
     with pytest.raises(CsrError, match="larger"):
         prove(b"\x30" * (MAX_BYTES + 1))
+
+
+def test_a_request_of_an_unknown_version_is_refused() -> None:
+    der = a_csr(keys.new_key())
+    with pytest.raises(CsrError):
+        prove(der.replace(bytes.fromhex("020100"), bytes.fromhex("020107"), 1))

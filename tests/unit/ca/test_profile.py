@@ -17,7 +17,9 @@ TD = TrustDomain.parse("example.org")
 def test_a_leaf_says_what_the_profile_wants() -> None:
     key, issuer = keys.new_key(), keys.new_key()
     leaf = profile.Leaf(workload_id(TD, "a", "b"), key.public_key(), NOW, NOW + timedelta(hours=1), 5)
-    wanted = profile.leaf_template(leaf, x509.Name([]), issuer.public_key())
+    wanted = profile.leaf_template(
+        leaf, x509.Name([]), x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.public_key())
+    )
     found = {type(e.value): e for e in wanted.sign(issuer, hashes.SHA256()).extensions}
     critical = {kind for kind, e in found.items() if e.critical}
     assert critical == {x509.SubjectAlternativeName, x509.BasicConstraints, x509.KeyUsage}
@@ -29,7 +31,9 @@ def test_a_leaf_says_what_the_profile_wants() -> None:
 def test_an_authority_says_what_the_profile_wants() -> None:
     key = keys.new_key()
     wanted = profile.Authority(TD, "root", key.public_key(), NOW, NOW + timedelta(days=1), 5, 0)
-    template = profile.authority_template(wanted, profile.subject(wanted), key.public_key())
+    template = profile.authority_template(
+        wanted, profile.subject(wanted), x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
+    )
     certificate = template.sign(key, hashes.SHA256())
     usage = certificate.extensions.get_extension_for_class(x509.KeyUsage)
     limits = certificate.extensions.get_extension_for_class(x509.BasicConstraints)

@@ -12,12 +12,12 @@ import pytest
 from cryptography import x509
 
 from ca import keys
-from ca.errors import CsrError, KeystoreError, SpiffeIdError
+from ca.errors import AuthorityError, CsrError, KeystoreError, RegistrationError, SpiffeIdError
 from ca.issue import X509Svid
 from ca.keystore import FileKeystore, Keystore, MemoryKeystore
 from ca.registrations import Registration
 from ca.service import SERVER_DNS_NAME, CertificateAuthority
-from ca.spiffe_id import TrustDomain, workload_id
+from ca.spiffe_id import SpiffeId, TrustDomain, workload_id
 from ca.verify import svid_problems
 
 TD = TrustDomain.parse("example.org")
@@ -176,3 +176,37 @@ def test_a_key_of_another_certificate_is_told() -> None:
     keystore.store("root.pem", mine[: mine.index(marker)] + theirs[theirs.index(marker) :])
     with pytest.raises(KeystoreError, match="does not belong"):
         an_authority(Clock(), keystore)
+
+
+@pytest.mark.parametrize(
+    ("identity", "dns_name"),
+    [
+        ("spiffe://example.org/pylis/agent/one", "a.shop"),
+        ("spiffe://other.org/a", "a.shop"),
+        ("spiffe://example.org", "a.shop"),
+        ("spiffe://example.org/a", SERVER_DNS_NAME),
+        ("spiffe://example.org/a", "localhost"),
+        ("spiffe://example.org/a", "A b"),
+    ],
+)
+def test_no_registration_gets_a_name_it_may_not_have(identity: str, dns_name: str) -> None:
+    wanted = Registration(
+        "a/b", SpiffeId.parse(identity), frozenset({"x:y"}), frozenset({"*"}), dns_names=(dns_name,)
+    )
+    with pytest.raises(RegistrationError):
+        an_authority(Clock()).issue(wanted, a_csr())
+
+
+def test_a_keystore_of_another_trust_domain_is_told() -> None:
+    keystore = MemoryKeystore()
+    an_authority(Clock(), keystore)
+    with pytest.raises(KeystoreError, match=r"example\.org, not of other\.org"):
+        CertificateAuthority.open(TrustDomain.parse("other.org"), keystore, clock=Clock())
+
+
+def test_an_authority_out_of_its_time_signs_nothing() -> None:
+    clock = Clock()
+    authority = an_authority(clock)
+    clock.now = START + timedelta(hours=30)
+    with pytest.raises(AuthorityError, match="clock"):
+        authority.issue(REGISTRATION, a_csr())

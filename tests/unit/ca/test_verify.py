@@ -124,3 +124,23 @@ def test_nothing_and_too_much(pki: Any) -> None:
     root = pki.root()
     assert problems(pki, [], pki.bundle(root)) == "there is no certificate"
     assert "at most" in problems(pki, [pki.leaf(root)] * (MAX_CHAIN + 1), pki.bundle(root))
+
+
+def test_one_good_path_is_enough(pki: Any) -> None:
+    root = pki.root()
+    issuing = pki.issuing(root)
+    old = pki.make(
+        "issuing",
+        root,
+        pki.authority_extensions(0),
+        start=timedelta(days=-3),
+        end=timedelta(days=-2),
+        key=issuing.key,
+    )
+    assert problems(pki, [pki.leaf(issuing), old, issuing], pki.bundle(root)) == ""
+
+
+def test_policy_constraints_are_not_passed_over(pki: Any) -> None:
+    root = pki.root()
+    issuing = pki.issuing(root, [*pki.authority_extensions(0), (x509.PolicyConstraints(0, None), True)])
+    assert "unknown critical" in problems(pki, [pki.leaf(issuing), issuing], pki.bundle(root))

@@ -288,3 +288,108 @@ def test_an_unknown_type_breaks_the_protocol() -> None:
 def test_a_client_cannot_make_the_server_remember_names_without_end() -> None:
     with pytest.raises(ProtocolError, match="names"):
         DeltaStream().receive(ask(ENDPOINTS, *(f"n{i}" for i in range(20_001))))
+
+
+def test_the_first_answer_to_a_wildcard_comes_even_when_it_is_empty() -> None:
+    # Envoy asks for listeners only after its clusters were answered
+    stream = a_stream()
+    response = only(stream)
+    assert (response.type_url, sent(response), list(response.removed_resources)) == (CLUSTER, {}, [])
+    stream.receive(ack(response))
+    assert pending(stream) == []
+
+
+def test_an_ack_may_ask_again_for_what_it_dropped() -> None:
+    stream = a_stream((ENDPOINTS, "a", "1"), first=ask(ENDPOINTS, "a"))
+    stream.receive(ack(only(stream), "a"))
+    assert sent(only(stream)) == {"a": "1"}
+
+
+def test_an_ack_may_unsubscribe_what_it_acknowledges() -> None:
+    stream = a_stream((ENDPOINTS, "a", "1"), first=ask(ENDPOINTS, "a"))
+    stream.receive(ack(only(stream), drop=("a",)))
+    assert pending(stream) == []
+    stream.receive(ask(ENDPOINTS, "a"))
+    assert sent(only(stream)) == {"a": "1"}
+
+
+def test_a_name_asked_for_beside_a_wildcard_is_sent_again() -> None:
+    stream = a_stream((CLUSTER, "a", "1"))
+    stream.receive(ack(only(stream)))
+    stream.receive(ask(CLUSTER, "a"))
+    assert sent(only(stream)) == {"a": "1"}
+
+
+def test_going_back_after_a_refusal_is_sent_for_the_client_may_have_taken_it() -> None:
+    # Envoy takes the good resources of a response it refuses
+    stream = a_stream((LISTENER, "l", "1"), first=ask(LISTENER))
+    stream.receive(ack(only(stream)))
+    stream.offer(a_snapshot((LISTENER, "l", "2"), (LISTENER, "bad", "1")))
+    stream.receive(nack(only(stream), "bad is bad"))
+    stream.offer(a_snapshot((LISTENER, "l", "1")))
+    response = only(stream)
+    assert (sent(response), list(response.removed_resources)) == ({"l": "1"}, ["bad"])
+
+
+def test_a_refused_removal_is_not_sent_for_ever() -> None:
+    stream = a_stream((CLUSTER, "a", "1"))
+    stream.receive(ack(only(stream)))
+    stream.offer(a_snapshot())
+    stream.receive(nack(only(stream), "in use"))
+    assert pending(stream) == []
+
+
+def test_a_cluster_stays_while_the_last_good_listener_may_use_it() -> None:
+    stream = DeltaStream()
+    for type_url in (CLUSTER, LISTENER):
+        stream.receive(ask(type_url))
+    stream.offer(a_snapshot((CLUSTER, "old", "1"), (LISTENER, "l", "1")))
+    for response in pending(stream):
+        stream.receive(ack(response))
+    stream.offer(a_snapshot((CLUSTER, "new", "1"), (LISTENER, "l", "bad")))
+    clusters, listeners = pending(stream)
+    stream.receive(ack(clusters))
+    stream.receive(nack(listeners, "no"))
+    assert pending(stream) == []
+    stream.offer(a_snapshot((CLUSTER, "new", "1"), (LISTENER, "l", "3")))
+    stream.receive(ack(only(stream)))
+    assert list(only(stream).removed_resources) == ["old"]
+
+
+def test_it_is_not_settled_before_every_offered_type_was_asked_for() -> None:
+    stream = a_stream((CLUSTER, "a", "1"), (LISTENER, "l", "1"))
+    stream.receive(ack(only(stream)))
+    assert not stream.is_settled
+    stream.receive(ask(LISTENER))
+    stream.receive(ack(only(stream)))
+    assert stream.is_settled
+
+
+def test_a_changed_cluster_takes_its_endpoints_along() -> None:
+    # it warms until endpoints come, and Envoy does not ask for them anew
+    endpoints = (ENDPOINTS, "a", "1")
+    stream = DeltaStream()
+    stream.receive(ask(CLUSTER))
+    stream.receive(ask(ENDPOINTS, "a"))
+    stream.offer(a_snapshot((CLUSTER, "a", "1"), (CLUSTER, "b", "1"), endpoints))
+    for response in pending(stream):
+        stream.receive(ack(response))
+    stream.offer(a_snapshot((CLUSTER, "a", "2"), (CLUSTER, "b", "2"), endpoints))
+    clusters, again = pending(stream)
+    assert (sent(clusters), sent(again)) == ({"a": "2", "b": "2"}, {"a": "1"})
+    stream.receive(ack(clusters))
+    stream.receive(ack(again))
+    assert pending(stream) == []
+
+
+def test_a_cluster_changed_while_its_endpoints_are_open_takes_them_along_later() -> None:
+    stream = DeltaStream()
+    stream.receive(ask(CLUSTER))
+    stream.receive(ask(ENDPOINTS, "a"))
+    stream.offer(a_snapshot((CLUSTER, "a", "1"), (ENDPOINTS, "a", "1")))
+    clusters, endpoints = pending(stream)
+    stream.receive(ack(clusters))
+    stream.offer(a_snapshot((CLUSTER, "a", "2"), (ENDPOINTS, "a", "1")))
+    assert sent(only(stream)) == {"a": "2"}
+    stream.receive(ack(endpoints))
+    assert sent(only(stream)) == {"a": "1"}

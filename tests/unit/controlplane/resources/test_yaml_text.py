@@ -54,7 +54,12 @@ def test_scalars_are_what_kubectl_would_send(text: str, expected: object) -> Non
 
 def test_every_field_knows_its_line() -> None:
     (document,), _ = read_text("# head\nkind: X\nspec:\n  rules:\n  - a: 1\n  - a: 2\n    b: 3\n", "a.yaml")
-    assert [document.origin(p).line for p in ("kind", "spec.rules", "spec.rules[1]", "spec.rules[1].b")] == [2, 4, 6, 7]
+    assert [document.origin(p).line for p in ("kind", "spec.rules", "spec.rules[1]", "spec.rules[1].b")] == [
+        2,
+        4,
+        6,
+        7,
+    ]
 
 
 def test_documents_of_one_file_keep_their_own_lines() -> None:
