@@ -47,7 +47,12 @@ def _attest(token: JoinToken) -> NodeIdentity:
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     request = node_protocol.Attest(token.secret, keys.csr_for(key))
     status, body = _exchange(
-        token.api, context, "POST", "/pylis/v1/attest", node_protocol.encode_attest(request), str(server_id(domain))
+        token.api,
+        context,
+        "POST",
+        "/pylis/v1/attest",
+        node_protocol.encode_attest(request),
+        str(server_id(domain)),
     )
     if status != 200:
         text = body.get("message", "refused") if isinstance(body, dict) else "refused"
@@ -68,7 +73,9 @@ def _pinned_root(token: JoinToken, domain: TrustDomain) -> TrustBundle:
         offered = bundles.from_spiffe(domain, json.dumps(body))
     except BundleError as error:
         raise AttestError(f"{token.api} serves no trust bundle: {error}", final=True) from error
-    pinned = tuple(der for der in offered.x509_authorities if hashlib.sha256(der).hexdigest() == token.root_hash)
+    pinned = tuple(
+        der for der in offered.x509_authorities if hashlib.sha256(der).hexdigest() == token.root_hash
+    )
     if not pinned:
         text = f"{token.api} is not the control plane that made this join token: its root is another"
         raise AttestError(f"{text}; the token was not sent", final=True)
@@ -79,7 +86,9 @@ def _exchange(
     address: str, context: ssl.SSLContext, method: str, path: str, body: bytes | None, identity: str
 ) -> tuple[int, Any]:
     host, _, port = address.rpartition(":")
-    connection = http.client.HTTPSConnection(host.strip("[]"), int(port), context=context, timeout=TIMEOUT_SECONDS)
+    connection = http.client.HTTPSConnection(
+        host.strip("[]"), int(port), context=context, timeout=TIMEOUT_SECONDS
+    )
     try:
         connection.connect()
         if identity:

@@ -95,7 +95,9 @@ def _control_plane(sidecar: Sidecar) -> dict[str, Any]:
     return {**_cluster(names.XDS_CLUSTER, kind, address, keepalive), "transport_socket": socket}
 
 
-def _cluster(name: str, kind: str, address: dict[str, Any], http2: dict[str, Any] | None = None) -> dict[str, Any]:
+def _cluster(
+    name: str, kind: str, address: dict[str, Any], http2: dict[str, Any] | None = None
+) -> dict[str, Any]:
     options = {
         "@type": f"type.googleapis.com/{_HTTP2}",
         "explicit_http_config": {"http2_protocol_options": http2 or {}},

@@ -17,13 +17,37 @@ def agent() -> None:
 
 @agent.command()
 @click.option("--token", default="", envvar="PYLIS_AGENT_TOKEN", help="A join token; needed once.")
-@click.option("--token-file", type=click.Path(path_type=Path), envvar="PYLIS_AGENT_TOKEN_FILE", help="A file with the join token.")
-@click.option("--data-dir", type=click.Path(path_type=Path), default=Path(".pylis/agent"), show_default=True, envvar="PYLIS_AGENT_DATA_DIR", help="The agent's own key and its state.")
-@click.option("--socket", type=click.Path(path_type=Path), envvar="PYLIS_AGENT_SOCKET", help="The Workload API's socket.  [default: agent.sock in the data directory]")
-@click.option("--workloads", type=click.Path(path_type=Path), envvar="PYLIS_AGENT_WORKLOADS", help="What to run (JSON); SIGHUP reads it again.")
+@click.option(
+    "--token-file",
+    type=click.Path(path_type=Path),
+    envvar="PYLIS_AGENT_TOKEN_FILE",
+    help="A file with the join token.",
+)
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    default=Path(".pylis/agent"),
+    show_default=True,
+    envvar="PYLIS_AGENT_DATA_DIR",
+    help="The agent's own key and its state.",
+)
+@click.option(
+    "--socket",
+    type=click.Path(path_type=Path),
+    envvar="PYLIS_AGENT_SOCKET",
+    help="The Workload API's socket.  [default: agent.sock in the data directory]",
+)
+@click.option(
+    "--workloads",
+    type=click.Path(path_type=Path),
+    envvar="PYLIS_AGENT_WORKLOADS",
+    help="What to run (JSON); SIGHUP reads it again.",
+)
 @click.option("--no-envoy", is_flag=True, help="Identities only: start no sidecar.")
 @click.option("--envoy", "envoy_path", default="", envvar="PYLIS_AGENT_ENVOY", help="The Envoy to run.")
-@click.option("--drain-seconds", default=5.0, show_default=True, help="How long a sidecar may finish requests on stop.")
+@click.option(
+    "--drain-seconds", default=5.0, show_default=True, help="How long a sidecar may finish requests on stop."
+)
 def run(
     token: str, token_file: Path | None, data_dir: Path, socket: Path | None, workloads: Path | None,
     no_envoy: bool, envoy_path: str, drain_seconds: float,

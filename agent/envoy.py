@@ -34,10 +34,14 @@ def find(given: str) -> str:
     if not path:
         raise EnvoyMissingError(f"no Envoy found beside Python or on PATH: {_HINT}")
     try:
-        answer = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=20, check=False).stdout
+        answer = subprocess.run(
+            [path, "--version"], capture_output=True, text=True, timeout=20, check=False
+        ).stdout
     except (OSError, subprocess.TimeoutExpired) as error:
         raise EnvoyMissingError(f"{path} cannot be run ({error}): {_HINT}") from error
-    version = next((part for part in answer.replace("/", " ").split() if part[:1].isdigit() and "." in part), "")
+    version = next(
+        (part for part in answer.replace("/", " ").split() if part[:1].isdigit() and "." in part), ""
+    )
     if not version.startswith(WANTED):
         raise EnvoyMissingError(f"{path} is Envoy {version or '?'}, tested is {WANTED}x: {_HINT}")
     return path

@@ -52,7 +52,9 @@ class Holdings:
         }
         self._announce()
 
-    def store(self, entry: Entry, key: PrivateKey, chain: tuple[bytes, ...], life: Lifetime, jitter: float) -> None:
+    def store(
+        self, entry: Entry, key: PrivateKey, chain: tuple[bytes, ...], life: Lifetime, jitter: float
+    ) -> None:
         self.held[entry.name] = Held(entry, key, chain, life.not_after, renew_at(life, jitter))
         self._announce()
 

@@ -41,7 +41,9 @@ class ForeignServerError(Exception):
 class Link:
     """`renewed` is called with the agent's new identity whenever it gets one."""
 
-    def __init__(self, node: NodeIdentity, holdings: Holdings, renewed: Callable[[NodeIdentity], None]) -> None:
+    def __init__(
+        self, node: NodeIdentity, holdings: Holdings, renewed: Callable[[NodeIdentity], None]
+    ) -> None:
         self._node = node
         self._holdings = holdings
         self._renewed = renewed
@@ -58,7 +60,14 @@ class Link:
             try:
                 await self._session()
                 pause = FIRST_PAUSE
-            except (OSError, GRPCError, StreamTerminatedError, ProtocolError, NodeProtocolError, ForeignServerError) as error:
+            except (
+                OSError,
+                GRPCError,
+                StreamTerminatedError,
+                ProtocolError,
+                NodeProtocolError,
+                ForeignServerError,
+            ) as error:
                 if self.is_connected:
                     pause = FIRST_PAUSE
                 log.warning("link.lost", error=str(error))
@@ -71,7 +80,9 @@ class Link:
         self._replaced = False
         host, _, port = self._node.xds.rpartition(":")
         config = Configuration(_keepalive_time=30, _keepalive_timeout=10)
-        channel = Channel(host.strip("[]"), int(port), ssl=self._node.client_context(), codec=Raw(), config=config)
+        channel = Channel(
+            host.strip("[]"), int(port), ssl=self._node.client_context(), codec=Raw(), config=config
+        )
         try:
             protocol: Any = await channel.__connect__()
             _check_server(protocol, str(server_id(self._node.bundle.trust_domain)))
@@ -138,7 +149,11 @@ class Link:
             if entry.name not in open_names and now >= self._not_before.get(entry.name, now):
                 id_, key = self._ask(entry)
                 messages.append(Sign(id_, entry.name, keys.csr_for(key)))
-        if now >= self._renew_node_at() and "" not in open_names and now >= self._not_before.get("agent", now):
+        if (
+            now >= self._renew_node_at()
+            and "" not in open_names
+            and now >= self._not_before.get("agent", now)
+        ):
             id_, key = self._ask(None)
             messages.append(RenewAgent(id_, keys.csr_for(key)))
         return messages
@@ -153,7 +168,11 @@ class Link:
         return renew_at(self._node.lifetime, 0.5)
 
     def _seconds_to_wait(self) -> float:
-        times = [self._renew_node_at(), *([t] if (t := self._holdings.next_renewal()) else []), *self._not_before.values()]
+        times = [
+            self._renew_node_at(),
+            *([t] if (t := self._holdings.next_renewal()) else []),
+            *self._not_before.values(),
+        ]
         wait = (min(t for t in times) - datetime.now(UTC)).total_seconds()
         return min(max(wait, 0.05), 60.0)
 

@@ -105,7 +105,9 @@ def _watch(pid: int, started: int, child: "subprocess.Popen[bytes] | None") -> P
         loop.remove_reader(process.pidfd)
         os.close(process.pidfd)
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(pid, signal.SIGKILL)  # what it left behind; a child not yet waited for still owns its pid
+            os.killpg(
+                pid, signal.SIGKILL
+            )  # what it left behind; a child not yet waited for still owns its pid
         if process.child is not None:
             process.exit_code = process.child.wait()
         process.ended.set()

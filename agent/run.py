@@ -75,7 +75,8 @@ class Agent:
         await self._socket.listen(self._config.socket)
         again.set()
         tasks = [
-            asyncio.ensure_future(t) for t in (self._link.run(), self._report_changes(), self._apply_workloads(again))
+            asyncio.ensure_future(t)
+            for t in (self._link.run(), self._report_changes(), self._apply_workloads(again))
         ]
         stop = asyncio.ensure_future(end.wait())
         try:
@@ -146,7 +147,11 @@ class Agent:
             "agent": self._node.agent,
             "connected": self._link.is_connected,
             "identities": [
-                {"registration": h.entry.name, "spiffeId": h.entry.spiffe_id, "notAfter": h.not_after.isoformat()}
+                {
+                    "registration": h.entry.name,
+                    "spiffeId": h.entry.spiffe_id,
+                    "notAfter": h.not_after.isoformat(),
+                }
                 for h in self._holdings.held.values()
             ],
             "workloads": self._supervisor.status(),

@@ -84,7 +84,9 @@ class SecretService:
 
 def snapshot(held: list[Held], bundle: TrustBundle) -> Snapshot:
     roots = {"trusted_ca": {"inline_bytes": bundle.to_pem().encode()}}
-    secrets = [(name, {"validation_context": roots}) for name in (names.BUNDLE_SECRET, bundle.trust_domain.id)]
+    secrets = [
+        (name, {"validation_context": roots}) for name in (names.BUNDLE_SECRET, bundle.trust_domain.id)
+    ]
     for name, one in [(names.SVID_SECRET, held[0]), *((h.entry.spiffe_id, h) for h in held)]:
         certificate = {
             "certificate_chain": {"inline_bytes": chain_pem(one.chain).encode()},

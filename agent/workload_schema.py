@@ -33,7 +33,14 @@ def _file() -> FileDescriptorProto:
     file = FileDescriptorProto(name="spiffe_workload.proto", syntax="proto3")
     svid = file.message_type.add(name="X509SVID")
     for number, (name, kind) in enumerate(
-        [("spiffe_id", _TEXT), ("x509_svid", _BYTES), ("x509_svid_key", _BYTES), ("bundle", _BYTES), ("hint", _TEXT)], 1
+        [
+            ("spiffe_id", _TEXT),
+            ("x509_svid", _BYTES),
+            ("x509_svid_key", _BYTES),
+            ("bundle", _BYTES),
+            ("hint", _TEXT),
+        ],
+        1,
     ):
         svid.field.add(name=name, number=number, type=kind, label=_ONE)
     response = file.message_type.add(name="X509SVIDResponse")

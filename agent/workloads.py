@@ -1,8 +1,8 @@
 """The workloads file: what one agent runs beside its identities. JSON, written by `pylis up` or by hand.
 
-    {"workloads": [{"namespace": "shop", "name": "orders", "serviceAccount": "orders", "sidecar": true,
-                    "command": ["python", "orders.py"], "env": {}, "cwd": ".", "restart": true,
-                    "logs": {"app": "…", "envoy": "…", "access": "…"}}]}
+{"workloads": [{"namespace": "shop", "name": "orders", "serviceAccount": "orders", "sidecar": true,
+                "command": ["python", "orders.py"], "env": {}, "cwd": ".", "restart": true,
+                "logs": {"app": "…", "envoy": "…", "access": "…"}}]}
 """
 
 from __future__ import annotations

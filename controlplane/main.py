@@ -88,7 +88,9 @@ async def _serve(config: Config, store: Store, ready: Callable[[str, str], None]
     bound = {"api": 0}
 
     def reachable() -> tuple[str, str]:
-        return _join(config.advertise or api_host, bound["api"]), _join(config.advertise or xds_host, xds.port)
+        return _join(config.advertise or api_host, bound["api"]), _join(
+            config.advertise or xds_host, xds.port
+        )
 
     operations = Operations(store, authority, ledger, reachable)
     application = app.make_app(

@@ -14,7 +14,17 @@ import structlog
 
 from ca import node_protocol as protocol
 from ca.errors import CaError, NodeProtocolError
-from ca.node_protocol import Authorized, Entry, FromAgent, FromServer, Hello, Refused, RenewAgent, Sign, Signed
+from ca.node_protocol import (
+    Authorized,
+    Entry,
+    FromAgent,
+    FromServer,
+    Hello,
+    Refused,
+    RenewAgent,
+    Sign,
+    Signed,
+)
 from ca.service import CertificateAuthority
 from ca.spiffe_id import agent_name
 from controlplane.state import MeshState
@@ -84,7 +94,9 @@ class NodeService:
                         pass
                     case Sign(id_, registration, csr) if registration in allowed:
                         svid = self._authority.issue(allowed[registration], csr)
-                        log.info("svid.issued", agent=agent, id=str(svid.spiffe_id), serial=f"{svid.serial:x}")
+                        log.info(
+                            "svid.issued", agent=agent, id=str(svid.spiffe_id), serial=f"{svid.serial:x}"
+                        )
                         answers.append(Signed(id_, svid.chain))
                     case Sign(id_, registration, _):
                         log.warning("svid.refused", agent=agent, registration=registration)

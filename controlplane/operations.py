@@ -80,7 +80,9 @@ class Operations:
         record = await self.store.take(Key(JOIN_TOKENS, "", secret_hash(message.secret)))
         if record is None or datetime.fromisoformat(record.value["expires"]) <= datetime.now(UTC):
             log.warning("agent.refused", reason="token")
-            text = "this join token was used, has expired, or never was; make a new one with pylis token create"
+            text = (
+                "this join token was used, has expired, or never was; make a new one with pylis token create"
+            )
             raise ApiError(403, "Forbidden", text)
         agent = str(record.value["agent"])
         try:
@@ -105,7 +107,9 @@ class Operations:
         if isinstance(ttl, bool) or not isinstance(ttl, int) or not 0 < ttl <= MAX_TTL.total_seconds():
             raise bad_request(f"ttlSeconds must be between 1 and {int(MAX_TTL.total_seconds())}")
         dns = fields.get("dnsNames", [])
-        if not isinstance(dns, list) or not all(isinstance(d, str) and not d.endswith(".internal") for d in dns):
+        if not isinstance(dns, list) or not all(
+            isinstance(d, str) and not d.endswith(".internal") for d in dns
+        ):
             raise bad_request("dnsNames must be a list of names that are not the control plane's")
         try:
             svid = self.authority.issue_id(wanted, csr, timedelta(seconds=ttl), tuple(dns))

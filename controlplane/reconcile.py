@@ -60,7 +60,9 @@ class Reconciler:
         known = self._parsed.get(record.key)
         if known is not None and known[0] == record.revision:
             return known[1]
-        parsed, problems = kind.parse(Document({"apiVersion": kind.api_version, "kind": kind.kind, **record.value}))
+        parsed, problems = kind.parse(
+            Document({"apiVersion": kind.api_version, "kind": kind.kind, **record.value})
+        )
         if parsed is None:
             log.warning("reconcile.left_out", object=str(record.key), problems=[str(p) for p in problems])
         return parsed

@@ -18,7 +18,9 @@ from xds.serve import ServerIdentity
 class OwnCertificate:
     """`identity()` for the xDS port's handshakes, `context` for the API's."""
 
-    def __init__(self, authority: CertificateAuthority, dns_names: Sequence[str], addresses: Sequence[str]) -> None:
+    def __init__(
+        self, authority: CertificateAuthority, dns_names: Sequence[str], addresses: Sequence[str]
+    ) -> None:
         self._authority = authority
         self._names = (tuple(dns_names), tuple(addresses))
         self._identity, self._renew_at = self._issue()

@@ -72,7 +72,13 @@ class Http:
         except (OSError, http.client.HTTPException) as error:
             self.close()
             return Outcome("refused", 0, str(error), request_id)
-        actual = "allow" if response.status < 400 else "deny" if response.status == 403 else f"status {response.status}"
+        actual = (
+            "allow"
+            if response.status < 400
+            else "deny"
+            if response.status == 403
+            else f"status {response.status}"
+        )
         return Outcome(actual, response.status, body.strip(), request_id, port)
 
     def close(self) -> None:

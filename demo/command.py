@@ -16,7 +16,13 @@ import click
 @click.command()
 @click.option("--once", is_flag=True, help="Run every expectation, print what held, leave nothing running.")
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
-@click.option("--state-dir", type=click.Path(path_type=Path), default=Path(".pylis"), show_default=True, help="Removed at the end.")
+@click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path),
+    default=Path(".pylis"),
+    show_default=True,
+    help="Removed at the end.",
+)
 def demo(once: bool, output: str, state_dir: Path) -> None:
     """Run the demo mesh: six services and an intruder, each behind a real Envoy, on this machine only.
 
@@ -27,7 +33,10 @@ def demo(once: bool, output: str, state_dir: Path) -> None:
     from demo.mesh import DemoError, DemoMesh
 
     signal.signal(signal.SIGTERM, _interrupt)
-    click.echo("Pylis demo: a shop of 6 services and an intruder, each behind its own Envoy, on this machine only.", err=True)
+    click.echo(
+        "Pylis demo: a shop of 6 services and an intruder, each behind its own Envoy, on this machine only.",
+        err=True,
+    )
     try:
         with DemoMesh(state_dir) as mesh:
             if once:
@@ -47,12 +56,18 @@ def _once(mesh: Any, output: str) -> int:
     held = list(Runner(mesh).run(load()))
     failed = [h for h in held if not h.ok]
     if output == "json":
-        body = {"expectations": [h.as_json() for h in held], "held": len(held) - len(failed), "failed": len(failed)}
+        body = {
+            "expectations": [h.as_json() for h in held],
+            "held": len(held) - len(failed),
+            "failed": len(failed),
+        }
         click.echo(json.dumps(body, indent=1))
     else:
         for h in held:
             click.echo(_row(h))
-        click.echo(f"{len(held) - len(failed)} held, {len(failed)} failed, {time.monotonic() - started:.1f} s")
+        click.echo(
+            f"{len(held) - len(failed)} held, {len(failed)} failed, {time.monotonic() - started:.1f} s"
+        )
     for h in failed:
         e = h.expectation
         text = f"no longer holds: {e.id}: expected {e.expect} by {e.rule}, was {h.outcome.actual} by {h.rule or 'nothing'}"
@@ -82,7 +97,9 @@ def _live(mesh: Any) -> None:
             request = f"{e.method} {e.to}{e.path}" if e.how != "tcp" else f"TCP {e.to}"
             verdict = o.actual if o.actual == "allow" else o.actual.upper()
             where = places.get(h.rule.partition("[")[0], "")
-            click.echo(f"  {time.strftime('%H:%M:%S'):<9} {e.source:<16} {request:<46} {verdict:<8} {h.rule}  {where}")
+            click.echo(
+                f"  {time.strftime('%H:%M:%S'):<9} {e.source:<16} {request:<46} {verdict:<8} {h.rule}  {where}"
+            )
         time.sleep(0.7)
 
 

@@ -54,10 +54,7 @@ class Held:
 
 
 def load(path: Path = HERE / "expectations.yaml") -> list[Expectation]:
-    return [
-        Expectation(source=item.pop("from"), **item)
-        for item in yaml.safe_load(path.read_text())
-    ]
+    return [Expectation(source=item.pop("from"), **item) for item in yaml.safe_load(path.read_text())]
 
 
 class Runner:
@@ -98,7 +95,11 @@ class Runner:
         held = self._http(e)
         seen = json.loads(held.outcome.detail).get("peer", "") if held.outcome.actual == "allow" else ""
         honest = "sa/frontend" in seen and "sa/ops" not in seen
-        return held if honest else replace(held, outcome=replace(held.outcome, actual=f"the application saw {seen}"))
+        return (
+            held
+            if honest
+            else replace(held, outcome=replace(held.outcome, actual=f"the application saw {seen}"))
+        )
 
     def _connection(self, e: Expectation) -> Http:
         namespace, _, name = e.to.partition("/")
@@ -136,7 +137,11 @@ class Runner:
         peer = f"/ns/{namespace}/sa/{account}"
 
         def rule() -> str:
-            lines = [line for line in connection_lines(self._log(e))[before:] if line.get("peer", "").endswith(peer)]
+            lines = [
+                line
+                for line in connection_lines(self._log(e))[before:]
+                if line.get("peer", "").endswith(peer)
+            ]
             return lines[-1].get("rule", "") if lines else ""
 
         return Held(e, outcome, self._wait(rule))
@@ -226,7 +231,9 @@ class Runner:
         if outcome.actual == "deny":
             return Held(e, outcome, self._rule(e, outcome))
         path = Path(self._mesh.workload("shop/catalog")["accessLog"])
-        return Held(e, outcome, self._wait(lambda: (log_line(path, outcome.request_id) or {}).get("rule", "")))
+        return Held(
+            e, outcome, self._wait(lambda: (log_line(path, outcome.request_id) or {}).get("rule", ""))
+        )
 
     def _wait(self, ask: Callable[[], str]) -> str:
         """A log line is written a moment after the answer."""

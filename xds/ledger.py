@@ -105,7 +105,15 @@ def _status(node_id: str, r: _Record) -> ProxyStatus:
     else:
         state, note = (State.SYNCED if r.settled else State.PENDING), ""
     return ProxyStatus(
-        node_id, r.identity, state, r.since, r.revision, r.synced_revision, r.config_bytes, r.svid_expires, note
+        node_id,
+        r.identity,
+        state,
+        r.since,
+        r.revision,
+        r.synced_revision,
+        r.config_bytes,
+        r.svid_expires,
+        note,
     )
 
 

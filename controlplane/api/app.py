@@ -18,7 +18,9 @@ from controlplane.api.tokens import Caller
 from controlplane.store.port import Store
 
 Operation = Callable[[Any, Caller | None], Awaitable[Any]]
-OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/version", "/.well-known/spiffe/bundle", "/pylis/v1/attest"})
+OPEN_PATHS: Final = frozenset(
+    {"/healthz", "/readyz", "/version", "/.well-known/spiffe/bundle", "/pylis/v1/attest"}
+)
 MAX_BODY: Final = 3 * 1024 * 1024
 
 log = structlog.get_logger()
@@ -60,7 +62,9 @@ def make_app(deps: ApiDependencies) -> web.Application:
     return app
 
 
-async def listen(app: web.Application, host: str, port: int, context: ssl.SSLContext) -> tuple[web.AppRunner, int]:
+async def listen(
+    app: web.Application, host: str, port: int, context: ssl.SSLContext
+) -> tuple[web.AppRunner, int]:
     """Serves until the runner is cleaned up; the bound port. Raises: OSError for a taken one."""
     runner = web.AppRunner(app, access_log=None, keepalive_timeout=75, shutdown_timeout=1)
     await runner.setup()
@@ -74,7 +78,9 @@ async def listen(app: web.Application, host: str, port: int, context: ssl.SSLCon
 
 
 @web.middleware
-async def _errors(request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> web.StreamResponse:
+async def _errors(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
     try:
         return await handler(request)
     except ApiError as error:
@@ -99,7 +105,9 @@ def _authentication(store: Store) -> Any:
         if caller is not None:
             request[_CALLER] = caller
         elif request.path not in OPEN_PATHS:
-            raise ApiError(401, "Unauthorized", "Unauthorized: send a bearer token (pylis kubeconfig holds one)")
+            raise ApiError(
+                401, "Unauthorized", "Unauthorized: send a bearer token (pylis kubeconfig holds one)"
+            )
         return await handler(request)
 
     return check
@@ -115,7 +123,10 @@ def _operation(operation: Operation) -> Callable[[web.Request], Awaitable[web.Re
 
 def _discovery(*, core: bool) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def handle(request: web.Request) -> web.Response:
-        if "as=APIGroupDiscoveryList" in request.headers.get("Accept", "") and "v=v2;" in request.headers["Accept"]:
+        if (
+            "as=APIGroupDiscoveryList" in request.headers.get("Accept", "")
+            and "v=v2;" in request.headers["Accept"]
+        ):
             headers = {"Content-Type": discovery.AGGREGATED, "Vary": "Accept"}
             import json
 

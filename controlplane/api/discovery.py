@@ -30,11 +30,18 @@ def aggregated(*, core: bool) -> dict[str, Any]:
     items = [
         {
             "metadata": {"name": g} if g else {},
-            "versions": [{"version": v, "freshness": "Current", "resources": [_resource(k) for k in kinds_of(g, v)]}],
+            "versions": [
+                {"version": v, "freshness": "Current", "resources": [_resource(k) for k in kinds_of(g, v)]}
+            ],
         }
         for g, v in groups
     ]
-    return {"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items}
+    return {
+        "kind": "APIGroupDiscoveryList",
+        "apiVersion": "apidiscovery.k8s.io/v2",
+        "metadata": {},
+        "items": items,
+    }
 
 
 def api_versions() -> dict[str, Any]:
@@ -47,7 +54,13 @@ def group_list() -> dict[str, Any]:
 
 def group(name: str, version: str) -> dict[str, Any]:
     served = {"groupVersion": f"{name}/{version}", "version": version}
-    return {"kind": "APIGroup", "apiVersion": "v1", "name": name, "versions": [served], "preferredVersion": served}
+    return {
+        "kind": "APIGroup",
+        "apiVersion": "v1",
+        "name": name,
+        "versions": [served],
+        "preferredVersion": served,
+    }
 
 
 def resource_list(name: str, version: str) -> dict[str, Any]:
@@ -59,7 +72,12 @@ def resource_list(name: str, version: str) -> dict[str, Any]:
         for k in kinds_of(name, version)
     ]  # fmt: skip
     api_version = f"{name}/{version}" if name else version
-    return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": api_version, "resources": resources}
+    return {
+        "kind": "APIResourceList",
+        "apiVersion": "v1",
+        "groupVersion": api_version,
+        "resources": resources,
+    }
 
 
 def openapi_index() -> dict[str, Any]:

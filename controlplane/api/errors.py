@@ -42,7 +42,9 @@ def invalid(kind: Kind, name: str, problems: Sequence[Problem]) -> ApiError:
     """All problems at once; unknown fields alone are a 400, as Kubernetes' strict decoding answers."""
     if all(p.code == codes.UNKNOWN_FIELD for p in problems):
         fields = ", ".join(f'unknown field "{p.path}"' for p in problems)
-        return bad_request(f"{kind.kind} in version {kind.version} cannot be handled: strict decoding error: {fields}")
+        return bad_request(
+            f"{kind.kind} in version {kind.version} cannot be handled: strict decoding error: {fields}"
+        )
     causes = [{"reason": _cause(p), "field": p.path, "message": _text(p)} for p in problems]
     label = f"{kind.kind}.{kind.group}" if kind.group else kind.kind
     text = "; ".join(f"{p.path}: {_text(p)}" for p in problems)

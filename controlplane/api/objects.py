@@ -26,7 +26,9 @@ def shown(kind: Kind, record: Record) -> Object:
     return {"apiVersion": kind.api_version, "kind": kind.kind, **value, "metadata": metadata}
 
 
-def accept(kind: Kind, body: Object, namespace: str, name: str, old: Object | None, now: str, uid: str) -> Object:
+def accept(
+    kind: Kind, body: Object, namespace: str, name: str, old: Object | None, now: str, uid: str
+) -> Object:
     """What is stored for a written body. Raises: ApiError with every problem."""
     body = copy.deepcopy(body)
     metadata = body.get("metadata")
@@ -35,7 +37,9 @@ def accept(kind: Kind, body: Object, namespace: str, name: str, old: Object | No
     if name and metadata.setdefault("name", name) != name:
         raise bad_request(f"the name of the object ({metadata['name']}) is not the name in the URL ({name})")
     if kind.namespaced and metadata.setdefault("namespace", namespace) != namespace:
-        text = f"the namespace of the object ({metadata['namespace']}) is not that of the request ({namespace})"
+        text = (
+            f"the namespace of the object ({metadata['namespace']}) is not that of the request ({namespace})"
+        )
         raise bad_request(text)
     if body.get("kind", kind.kind) != kind.kind:
         raise bad_request(f"the object is a {body.get('kind')}, this path takes {kind.kind}")
@@ -260,4 +264,3 @@ def cell(obj: Object, path: str) -> str:
             return ",".join(f"{k}={v}" for k, v in value.items())
         case _:
             return str(value)
-

@@ -88,13 +88,22 @@ class Resources:
             body["metadata"] = metadata
         else:
             kind = target.kind
-            body = {"kind": f"{kind.kind}List", "apiVersion": kind.api_version, "metadata": metadata, "items": page}
+            body = {
+                "kind": f"{kind.kind}List",
+                "apiVersion": kind.api_version,
+                "metadata": metadata,
+                "items": page,
+            }
         return web.json_response(body)
 
     async def _create(self, request: web.Request, target: Target) -> web.Response:
         body = await read_object(request)
         metadata = body.get("metadata")
-        if isinstance(metadata, dict) and not metadata.get("name") and isinstance(metadata.get("generateName"), str):
+        if (
+            isinstance(metadata, dict)
+            and not metadata.get("name")
+            and isinstance(metadata.get("generateName"), str)
+        ):
             metadata["name"] = metadata["generateName"] + uuid.uuid4().hex[:5]
         stored = objects.accept(target.kind, body, target.namespace, "", None, _now(), str(uuid.uuid4()))
         await self._namespace_exists(target)
@@ -119,7 +128,11 @@ class Resources:
             apply = objects.merge_patch
         if apply is None:
             known = ", ".join(_PATCHES)
-            raise ApiError(415, "UnsupportedMediaType", f"{content_type} is not served for {target.kind.kind}; use {known}")
+            raise ApiError(
+                415,
+                "UnsupportedMediaType",
+                f"{content_type} is not served for {target.kind.kind}; use {known}",
+            )
         record = await self._expect(target)
         patch = await read_json(request)
         if content_type.endswith("merge-patch+json") and not isinstance(patch, dict):
@@ -132,7 +145,11 @@ class Resources:
         expected = objects.expected_revision(body)
         if expected is not None and expected != old.revision:
             text = "the object has been modified; read it again and apply your change to that"
-            raise ApiError(409, "Conflict", f"Operation cannot be fulfilled on {target.kind.resource} \"{target.name}\": {text}")
+            raise ApiError(
+                409,
+                "Conflict",
+                f'Operation cannot be fulfilled on {target.kind.resource} "{target.name}": {text}',
+            )
         stored = objects.accept(target.kind, body, target.namespace, target.name, old.value, _now(), "")
         if _dry_run(request):
             return _answer(request, target.kind, Record(old.key, stored, old.created, old.revision))
@@ -147,7 +164,13 @@ class Resources:
             await self._store.delete(target.key, record.revision)
         details = {"name": target.name, "group": target.kind.group, "kind": target.kind.plural}
         details["uid"] = record.value["metadata"]["uid"]
-        status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
+        status = {
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Success",
+            "details": details,
+        }
         return web.json_response(status)
 
     async def _delete_collection(self, request: web.Request, target: Target) -> web.Response:

@@ -80,7 +80,9 @@ def columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Left-aligned columns, two blanks apart; the last is never padded."""
     widths = [max((len(row[i]) for row in [header, *rows]), default=0) for i in range(len(header))]
     return [
-        "  ".join(cell if i == len(widths) - 1 else cell.ljust(widths[i]) for i, cell in enumerate(row)).rstrip()
+        "  ".join(
+            cell if i == len(widths) - 1 else cell.ljust(widths[i]) for i, cell in enumerate(row)
+        ).rstrip()
         for row in [header, *rows]
     ]
 

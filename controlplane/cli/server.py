@@ -14,15 +14,63 @@ from controlplane.cli.output import Failure
 
 
 @click.command()
-@click.option("--data-dir", type=click.Path(path_type=Path), default=Path(".pylis"), show_default=True, envvar="PYLIS_DATA_DIR", help="Keys, store, administrator's token.")
-@click.option("--store", default="", envvar="PYLIS_STORE", help="sqlite:///PATH or memory://  [default: a file in the data directory]")
-@click.option("--api", default="127.0.0.1:15080", show_default=True, envvar="PYLIS_API", help="Where the policy API listens.")
-@click.option("--xds", default="127.0.0.1:15012", show_default=True, envvar="PYLIS_XDS", help="Where sidecars and agents connect.")
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    default=Path(".pylis"),
+    show_default=True,
+    envvar="PYLIS_DATA_DIR",
+    help="Keys, store, administrator's token.",
+)
+@click.option(
+    "--store",
+    default="",
+    envvar="PYLIS_STORE",
+    help="sqlite:///PATH or memory://  [default: a file in the data directory]",
+)
+@click.option(
+    "--api",
+    default="127.0.0.1:15080",
+    show_default=True,
+    envvar="PYLIS_API",
+    help="Where the policy API listens.",
+)
+@click.option(
+    "--xds",
+    default="127.0.0.1:15012",
+    show_default=True,
+    envvar="PYLIS_XDS",
+    help="Where sidecars and agents connect.",
+)
 @click.option("--trust-domain", default="cluster.local", show_default=True, envvar="PYLIS_TRUST_DOMAIN")
-@click.option("--root-namespace", default="istio-system", show_default=True, envvar="PYLIS_ROOT_NAMESPACE", help="Policies there hold for the whole mesh.")
-@click.option("--path-normalization", type=click.Choice(["NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"]), default="MERGE_SLASHES", show_default=True, envvar="PYLIS_PATH_NORMALIZATION")
-@click.option("--access-log", type=click.Choice(["off", "denied", "all"]), default="denied", show_default=True, envvar="PYLIS_ACCESS_LOG", help="Which requests sidecars log.")
-@click.option("--advertise", default="", envvar="PYLIS_ADVERTISE", help="The host agents reach this server by, if not the one it listens on.")
+@click.option(
+    "--root-namespace",
+    default="istio-system",
+    show_default=True,
+    envvar="PYLIS_ROOT_NAMESPACE",
+    help="Policies there hold for the whole mesh.",
+)
+@click.option(
+    "--path-normalization",
+    type=click.Choice(["NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"]),
+    default="MERGE_SLASHES",
+    show_default=True,
+    envvar="PYLIS_PATH_NORMALIZATION",
+)
+@click.option(
+    "--access-log",
+    type=click.Choice(["off", "denied", "all"]),
+    default="denied",
+    show_default=True,
+    envvar="PYLIS_ACCESS_LOG",
+    help="Which requests sidecars log.",
+)
+@click.option(
+    "--advertise",
+    default="",
+    envvar="PYLIS_ADVERTISE",
+    help="The host agents reach this server by, if not the one it listens on.",
+)
 def server(
     data_dir: Path, store: str, api: str, xds: str, trust_domain: str, root_namespace: str,
     path_normalization: str, access_log: str, advertise: str,
@@ -59,7 +107,9 @@ def server(
     for option, address in (("--api", api), ("--xds", xds)):
         host, _, port = address.rpartition(":")
         if not host or not port.isdigit() or int(port) > 65535:
-            raise Failure(f"{option} {address!r} is no host:port", hint=f"for example {option} 127.0.0.1:15080")
+            raise Failure(
+                f"{option} {address!r} is no host:port", hint=f"for example {option} 127.0.0.1:15080"
+            )
     store = store or f"sqlite:///{data_dir / 'store.db'}"
     if store != main.MEMORY_STORE and not store.startswith("sqlite:///"):
         raise Failure(f"--store {store!r} is not served", hint="use sqlite:///PATH or memory://")

@@ -32,5 +32,7 @@ def create(agent: str, ttl: str, output: str, client: Callable[[], Client]) -> N
     life = duration(ttl)
     if life is None:
         raise Failure(f'--ttl "{ttl}" is no time', hint="for example 10m")
-    answer = client().request("POST", "/pylis/v1/tokens", {"agent": agent, "ttlSeconds": int(life.total_seconds())})
+    answer = client().request(
+        "POST", "/pylis/v1/tokens", {"agent": agent, "ttlSeconds": int(life.total_seconds())}
+    )
     emit(answer, output, lambda: [answer["token"]])

@@ -14,13 +14,28 @@ import click
 from controlplane.cli.output import Failure, colour_wanted, fail_with
 
 _COLOURS = ("cyan", "green", "yellow", "magenta", "blue", "bright_cyan", "bright_green", "bright_yellow")
-_STATE = click.option("--state-dir", type=click.Path(path_type=Path), default=Path(".pylis"), show_default=True, envvar="PYLIS_STATE_DIR", help="Keys, store and logs of the mesh.")
+_STATE = click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path),
+    default=Path(".pylis"),
+    show_default=True,
+    envvar="PYLIS_STATE_DIR",
+    help="Keys, store and logs of the mesh.",
+)
 
 
 @click.command()
-@click.option("-f", "--file", "file", type=click.Path(path_type=Path), default=Path("mesh.yaml"), show_default=True)
+@click.option(
+    "-f", "--file", "file", type=click.Path(path_type=Path), default=Path("mesh.yaml"), show_default=True
+)
 @_STATE
-@click.option("--access-log", type=click.Choice(["off", "denied", "all"]), default="denied", show_default=True, help="Which requests sidecars log.")
+@click.option(
+    "--access-log",
+    type=click.Choice(["off", "denied", "all"]),
+    default="denied",
+    show_default=True,
+    help="Which requests sidecars log.",
+)
 @click.option("--no-logs", is_flag=True, help="Do not show what the workloads print.")
 def up(file: Path, state_dir: Path, access_log: str, no_logs: bool) -> None:
     """Run a mesh from one file: each workload a command, beside it an Envoy. Ctrl-C stops everything.
@@ -47,7 +62,10 @@ def up(file: Path, state_dir: Path, access_log: str, no_logs: bool) -> None:
     try:
         with session.Session(mesh, file, state_dir, _say, access_log) as running:
             _say("policies", "  ".join(mesh.policies) or "none")
-            click.echo(f"up: {len(running.placed)} workloads; logs in {running.logs}; Ctrl-C stops everything", err=True)
+            click.echo(
+                f"up: {len(running.placed)} workloads; logs in {running.logs}; Ctrl-C stops everything",
+                err=True,
+            )
             _follow(running, [file.parent / p for p in mesh.policies], show=not no_logs)
     except KeyboardInterrupt:
         click.echo("stopped.", err=True)

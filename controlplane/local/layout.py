@@ -64,7 +64,12 @@ def resources(placed: tuple[Placed, ...]) -> list[dict[str, Any]]:
             }
         )
         upstreams = [
-            {"name": u.name, "service": u.service, "port": u.port, "listen": f"127.0.0.1:{p.upstreams[u.name]}"}
+            {
+                "name": u.name,
+                "service": u.service,
+                "port": u.port,
+                "listen": f"127.0.0.1:{p.upstreams[u.name]}",
+            }
             for u in w.upstreams
         ]
         sidecar = {"inbound": dict(p.app), "httpProxy": f"127.0.0.1:{p.http_proxy}", "upstreams": upstreams}
@@ -88,7 +93,11 @@ def resources(placed: tuple[Placed, ...]) -> list[dict[str, Any]]:
                     "apiVersion": "networking.istio.io/v1",
                     "kind": "ServiceEntry",
                     "metadata": metadata,
-                    "spec": {"hosts": [w.host], "ports": ports, "workloadSelector": {"labels": {"app": w.labels["app"]}}},
+                    "spec": {
+                        "hosts": [w.host],
+                        "ports": ports,
+                        "workloadSelector": {"labels": {"app": w.labels["app"]}},
+                    },
                 }
             )
     return found
@@ -107,7 +116,13 @@ def _entry(p: Placed, python: str, directory: str, logs: str) -> dict[str, Any]:
         command[0] = python
     proxy = f"http://127.0.0.1:{p.http_proxy}"
     local = "localhost,127.0.0.1,::1"
-    env = {"HTTP_PROXY": proxy, "http_proxy": proxy, "NO_PROXY": local, "no_proxy": local, "PYTHONUNBUFFERED": "1"}
+    env = {
+        "HTTP_PROXY": proxy,
+        "http_proxy": proxy,
+        "NO_PROXY": local,
+        "no_proxy": local,
+        "PYTHONUNBUFFERED": "1",
+    }
     for name, port in p.upstreams.items():
         env[f"PYLIS_UPSTREAM_{name.upper().replace('-', '_')}"] = f"127.0.0.1:{port}"
     env |= {name: _fill(value, values) for name, value in w.env.items()}
@@ -141,5 +156,3 @@ def _fill(text: str, values: Mapping[str, str]) -> str:
     for name, value in values.items():
         text = text.replace(name, value)
     return text
-
-

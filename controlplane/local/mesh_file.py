@@ -91,7 +91,9 @@ def _workload(fields: Fields, name: str) -> LocalWorkload:
     namespace = fields.text("namespace", "default")
     for label, text in (("workload", name), ("namespace", namespace)):
         if not is_label(text):
-            fields.add(codes.BAD_NAME, "", f'"{text}" is no {label} name', "lower case letters, digits and - only")
+            fields.add(
+                codes.BAD_NAME, "", f'"{text}" is no {label} name', "lower case letters, digits and - only"
+            )
     command = fields.texts("command")
     if not command:
         fields.add(codes.EMPTY_LIST, "command", "says nothing to run", "for example [python, app.py]")

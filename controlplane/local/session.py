@@ -50,7 +50,9 @@ class Session:
     access_log: str = "denied"
     client: Client | None = None
     placed: tuple[Placed, ...] = ()
-    _children: list[tuple[str, "subprocess.Popen[bytes]"]] = field(default_factory=list[tuple[str, "subprocess.Popen[bytes]"]])
+    _children: list[tuple[str, "subprocess.Popen[bytes]"]] = field(
+        default_factory=list[tuple[str, "subprocess.Popen[bytes]"]]
+    )
     _made: bool = False
     _owned: set[tuple[str, str, str]] = field(default_factory=set[tuple[str, str, str]])
 
@@ -120,7 +122,9 @@ class Session:
         for name, child in self._children:
             if child.poll() is not None:
                 log = self.logs / f"{name}.log"
-                raise Failure(f"the {name} ended with exit code {child.returncode}{_tail(log)}", hint=f"its log: {log}")
+                raise Failure(
+                    f"the {name} ended with exit code {child.returncode}{_tail(log)}", hint=f"its log: {log}"
+                )
 
     def close(self) -> None:
         """Agent first, so that sidecars end in order; then the control plane. Leaves no process and no socket."""
@@ -164,7 +168,14 @@ class Session:
         write_private(directory / "workloads.json", json.dumps(body).encode())
         with contextlib.suppress(FileNotFoundError):
             (directory / "node.json").unlink()  # of an earlier mesh
-        arguments = ["agent", "run", "--data-dir", str(directory), "--workloads", str(directory / "workloads.json")]
+        arguments = [
+            "agent",
+            "run",
+            "--data-dir",
+            str(directory),
+            "--workloads",
+            str(directory / "workloads.json"),
+        ]
         self._spawn("agent", [*arguments, "--drain-seconds", "0.2"], {"PYLIS_AGENT_TOKEN": token})
 
     def _spawn(self, name: str, arguments: list[str], env: dict[str, str]) -> None:
@@ -192,7 +203,10 @@ class Session:
 
         self._until(identities, "the identities to be issued")
         domain = f"spiffe://{self.mesh.trust_domain}/…"
-        self.say("identities", f"{len(wanted)} issued  {time.monotonic() - started:.1f} s   {domain}   keys never left their agent")
+        self.say(
+            "identities",
+            f"{len(wanted)} issued  {time.monotonic() - started:.1f} s   {domain}   keys never left their agent",
+        )
         self._until(synced, "the sidecars to be in sync")
         self._until(self._applications_listen, "the workloads to listen on their ports")
         self.say("sidecars", f"{len(wanted)} synced  {time.monotonic() - started:.1f} s")
@@ -213,7 +227,9 @@ class Session:
             if app.get("restarts", 0) >= 2 or app.get("state") in ("failed", "ended"):
                 name = f"{workload['namespace']}/{workload['name']}"
                 hint = f"mend its command in {self.mesh_path}, then run pylis up again"
-                raise Failure(f"workload {name} does not stay up: {app.get('detail', '')}", hint=hint, code=Exit.INVALID)
+                raise Failure(
+                    f"workload {name} does not stay up: {app.get('detail', '')}", hint=hint, code=Exit.INVALID
+                )
 
     def _applications_listen(self) -> bool:
         self._workloads_alive()
@@ -238,7 +254,9 @@ class Session:
                     "httpProxy": f"127.0.0.1:{p.http_proxy}",
                     "inbound": {n: f"127.0.0.1:{port}" for n, port in p.inbound.items()},
                     "upstreams": {n: f"127.0.0.1:{port}" for n, port in p.upstreams.items()},
-                    "accessLog": str(self.logs.absolute() / f"{p.workload.namespace}-{p.workload.name}.access.log"),
+                    "accessLog": str(
+                        self.logs.absolute() / f"{p.workload.namespace}-{p.workload.name}.access.log"
+                    ),
                 }
                 for p in self.placed
             },
@@ -275,8 +293,10 @@ def _refuse_second(state_dir: Path) -> None:
 
 def _is_pylis(pid: int) -> bool:
     with contextlib.suppress(OSError):
-        return pid != os.getpid() and b"pylis" in Path(f"/proc/{pid}/cmdline").read_bytes() or (
-            pid != os.getpid() and b"controlplane.cli" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return (
+            pid != os.getpid()
+            and b"pylis" in Path(f"/proc/{pid}/cmdline").read_bytes()
+            or (pid != os.getpid() and b"controlplane.cli" in Path(f"/proc/{pid}/cmdline").read_bytes())
         )
     return False
 
@@ -376,5 +396,3 @@ def changes(paths: list[Path]) -> Iterator[bool]:
                     now[str(file)] = (status.st_mtime_ns, status.st_size)
         yield seen is not None and now != seen
         seen = now
-
-

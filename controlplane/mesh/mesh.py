@@ -39,7 +39,9 @@ class Mesh:
             entries=tuple(o for o in everything if isinstance(o, WorkloadEntry)),
             policies=tuple(o for o in everything if isinstance(o, AuthorizationPolicy)),
             peer_authentications=tuple(o for o in everything if isinstance(o, PeerAuthentication)),
-            registrations=tuple(o.registration(domain) for o in everything if isinstance(o, WorkloadRegistration)),
+            registrations=tuple(
+                o.registration(domain) for o in everything if isinstance(o, WorkloadRegistration)
+            ),
         )
 
     def selected_by(self, service: ServiceEntry) -> tuple[WorkloadEntry, ...]:

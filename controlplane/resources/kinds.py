@@ -94,7 +94,12 @@ def by_api_version(api_version: str, kind: str) -> Kind | None:
     group, slash, version = api_version.rpartition("/")
     group = group if slash else ""
     return next(
-        (k for k in KINDS if k.kind == kind and k.group == group and version in (k.version, *k.older_versions)), None
+        (
+            k
+            for k in KINDS
+            if k.kind == kind and k.group == group and version in (k.version, *k.older_versions)
+        ),
+        None,
     )
 
 
@@ -102,7 +107,8 @@ def by_word(word: str) -> Kind | None:
     """What people type: plural, singular, kind, short name, `plural.group`."""
     wanted = word.lower()
     return next(
-        (k for k in KINDS if wanted in (k.plural, k.singular, k.kind.lower(), *k.short_names, k.resource)), None
+        (k for k in KINDS if wanted in (k.plural, k.singular, k.kind.lower(), *k.short_names, k.resource)),
+        None,
     )
 
 
@@ -112,5 +118,7 @@ def parse(document: Document) -> tuple[object | None, list[Problem]]:
     if kind is None:
         known = ", ".join(k.kind for k in KINDS)
         what = f"{document.api_version or '(no apiVersion)'} {document.kind or '(no kind)'}"
-        return None, [document.problem(codes.UNKNOWN_KIND, "kind", f"{what} is not served", f"known here: {known}")]
+        return None, [
+            document.problem(codes.UNKNOWN_KIND, "kind", f"{what} is not served", f"known here: {known}")
+        ]
     return kind.parse(document)

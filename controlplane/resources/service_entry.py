@@ -74,7 +74,9 @@ def parse(document: Document) -> tuple[ServiceEntry | None, list[Problem]]:
     selector.only("labels")
     labels = selector.text_map("labels")
     if not labels:
-        selector.add(codes.MISSING, "labels", "is required: the workloads behind the service are found by labels")
+        selector.add(
+            codes.MISSING, "labels", "is required: the workloads behind the service are found by labels"
+        )
     entry = ServiceEntry(metadata.namespace, metadata.name, hosts, _ports(spec), labels)
     return (None if root.failed else entry), root.problems
 
@@ -85,7 +87,9 @@ def _ports(spec: Fields) -> tuple[ServicePort, ...]:
         item.only("number", "name", "protocol", "targetPort")
         name = item.text("name", required=True)
         if name and not is_label(name):
-            item.add(codes.BAD_NAME, "name", f'"{name}" is no port name', "use lower-case letters, digits and -")
+            item.add(
+                codes.BAD_NAME, "name", f'"{name}" is no port name', "use lower-case letters, digits and -"
+            )
         number = item.integer("number", low=1, high=65535, required=True)
         if any(number == other.number for other in result):
             item.add(codes.DEFINED_TWICE, "number", f"{number} is already the number of another port")

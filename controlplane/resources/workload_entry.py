@@ -130,4 +130,6 @@ def _check(fields: Fields, name: str, text: str) -> None:
     host, _, port = text.rpartition(":")
     loopback = _is_address(host.strip("[]")) and ipaddress.ip_address(host.strip("[]")).is_loopback
     if not loopback or not port.isdigit() or not 0 < int(port) < 65536:
-        fields.add(codes.BAD_FORMAT, name, f'"{text}" is no loopback address and port', "write 127.0.0.1:PORT")
+        fields.add(
+            codes.BAD_FORMAT, name, f'"{text}" is no loopback address and port', "write 127.0.0.1:PORT"
+        )

@@ -57,10 +57,14 @@ class SqliteStore:
         """Raises: UnusableError."""
         thread = ThreadPoolExecutor(1, "sqlite")
         try:
-            connection, revision, events = await asyncio.get_running_loop().run_in_executor(thread, _open, path)
+            connection, revision, events = await asyncio.get_running_loop().run_in_executor(
+                thread, _open, path
+            )
         except (sqlite3.Error, OSError) as error:
             thread.shutdown()
-            raise UnusableError(f"cannot use {path} as store: {error}; check the directory and its rights") from error
+            raise UnusableError(
+                f"cannot use {path} as store: {error}; check the directory and its rights"
+            ) from error
         return cls(connection, thread, EventLog(revision, events))
 
     @property
@@ -119,7 +123,9 @@ class SqliteStore:
         def transaction() -> Event:
             with self._db:
                 self._db.execute("BEGIN IMMEDIATE")
-                (revision,) = self._db.execute("UPDATE counter SET revision = revision + 1 RETURNING revision").fetchone()
+                (revision,) = self._db.execute(
+                    "UPDATE counter SET revision = revision + 1 RETURNING revision"
+                ).fetchone()
                 event = work(revision)
                 _apply(self._db, event)
             loop.call_soon_threadsafe(self._log.append, event)

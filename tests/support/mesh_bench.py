@@ -64,7 +64,9 @@ class Identity:
         return context
 
 
-def identity(authority: CertificateAuthority, spiffe_id: str, ttl: timedelta = timedelta(hours=1)) -> Identity:
+def identity(
+    authority: CertificateAuthority, spiffe_id: str, ttl: timedelta = timedelta(hours=1)
+) -> Identity:
     key = keys.new_key()
     svid = authority.issue_id(SpiffeId.parse(spiffe_id), keys.csr_for(key), ttl, ())
     return Identity(svid, keys.key_pem(key), authority.bundle.to_pem())
@@ -129,12 +131,17 @@ class Source:
 
 
 @asynccontextmanager
-async def xds_server(authority: CertificateAuthority, source: Source, ledger: Ledger) -> AsyncIterator[XdsServer]:
+async def xds_server(
+    authority: CertificateAuthority, source: Source, ledger: Ledger
+) -> AsyncIterator[XdsServer]:
     key = keys.new_key()
     svid = authority.issue_server(keys.csr_for(key), (), ())
     roots = authority.bundle.to_pem().encode()
     server = XdsServer(
-        "127.0.0.1:0", lambda: ServerIdentity(keys.key_pem(key), svid.chain_pem.encode(), roots), source, ledger
+        "127.0.0.1:0",
+        lambda: ServerIdentity(keys.key_pem(key), svid.chain_pem.encode(), roots),
+        source,
+        ledger,
     )
     await server.start()
     try:
@@ -172,7 +179,10 @@ def bootstrap(node_id: str, xds_port: int, secrets: Path, admin: Path, trust_dom
     context = {
         "@type": tls,
         "common_tls_context": {
-            "tls_params": {"tls_minimum_protocol_version": "TLSv1_3", "tls_maximum_protocol_version": "TLSv1_3"},
+            "tls_params": {
+                "tls_minimum_protocol_version": "TLSv1_3",
+                "tls_maximum_protocol_version": "TLSv1_3",
+            },
             "tls_certificate_sds_secret_configs": [sds(names.SVID_SECRET)],
             "combined_validation_context": {
                 "default_validation_context": {"match_typed_subject_alt_names": [server]},

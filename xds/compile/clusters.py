@@ -82,5 +82,7 @@ def _load_assignment(cluster: str, where: list[Address] | list[SocketAddress]) -
     return new(
         "envoy.config.endpoint.v3.ClusterLoadAssignment",
         cluster_name=cluster,
-        endpoints=[{"lb_endpoints": hosts, "load_balancing_weight": {"value": 1}, "locality": {}}] if hosts else [],
+        endpoints=[{"lb_endpoints": hosts, "load_balancing_weight": {"value": 1}, "locality": {}}]
+        if hosts
+        else [],
     )

@@ -1,7 +1,7 @@
 """HTTP and network filters in the order they run; to add one: a function here, a row in its table.
 
-    network   identity into filter state, then HTTP connection manager | (authorization, TCP proxy)
-    http      path into filter state, authorization, router
+network   identity into filter state, then HTTP connection manager | (authorization, TCP proxy)
+http      path into filter state, authorization, router
 """
 
 from __future__ import annotations
@@ -64,7 +64,10 @@ def inbound_http(
 def outbound_http(stat_prefix: str, route_config_name: str, access_log: Sequence[Message]) -> Message:
     return _manager(
         stat_prefix=stat_prefix,
-        rds={"config_source": {"ads": {}, "resource_api_version": "V3"}, "route_config_name": route_config_name},
+        rds={
+            "config_source": {"ads": {}, "resource_api_version": "V3"},
+            "route_config_name": route_config_name,
+        },
         http_filters=[_router()],
         access_log=list(access_log),
         # gRPC clients reach an HTTP proxy by CONNECT
@@ -93,11 +96,10 @@ def _manager(**settings: object) -> Message:
 def _normalization(mode: PathNormalization) -> dict[str, object]:
     return {
         "normalize_path": {"value": mode is not PathNormalization.NONE},
-        "merge_slashes": mode in (PathNormalization.MERGE_SLASHES, PathNormalization.DECODE_AND_MERGE_SLASHES),
+        "merge_slashes": mode
+        in (PathNormalization.MERGE_SLASHES, PathNormalization.DECODE_AND_MERGE_SLASHES),
         "path_with_escaped_slashes_action": (
-            "UNESCAPE_AND_FORWARD"
-            if mode is PathNormalization.DECODE_AND_MERGE_SLASHES
-            else "KEEP_UNCHANGED"
+            "UNESCAPE_AND_FORWARD" if mode is PathNormalization.DECODE_AND_MERGE_SLASHES else "KEEP_UNCHANGED"
         ),
     }
 

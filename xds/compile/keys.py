@@ -70,7 +70,9 @@ def translate(condition: Condition, trust_domains: Sequence[str]) -> Test:
     """`trust_domains`: the mesh's own and its aliases; namespaces and service accounts hold in each of them."""
     source = _source(condition.key.attribute)
     forms = tuple(form for value in condition.values for form in _forms(condition, value, trust_domains))
-    return Test(Input(source, condition.key.name if source is Source.HEADER else ""), forms, condition.negated)
+    return Test(
+        Input(source, condition.key.name if source is Source.HEADER else ""), forms, condition.negated
+    )
 
 
 def _source(attribute: Attribute) -> Source:

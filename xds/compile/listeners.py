@@ -18,7 +18,9 @@ def inbound(port: InboundPort, plan: ProxyPlan) -> Message:
     if port.mtls is not MtlsMode.DISABLE:
         alpn = ("h2", "http/1.1") if port.protocol.is_http else ()
         match: dict[str, object] = {"transport_protocol": "tls"} if port.mtls is MtlsMode.PERMISSIVE else {}
-        chains.append(_chain("mtls", port, plan, match, transport_socket=tls.downstream(plan.trust_domains, alpn)))
+        chains.append(
+            _chain("mtls", port, plan, match, transport_socket=tls.downstream(plan.trust_domains, alpn))
+        )
     if port.mtls is not MtlsMode.STRICT:
         chains.append(_chain("plaintext", port, plan, {}))
     sniff: dict[str, object] = {"listener_filters": [_tls_inspector()]} if len(chains) > 1 else {}
@@ -46,7 +48,9 @@ def upstream(declared: Upstream, target: Destination, plan: ProxyPlan) -> Messag
     if target.protocol.is_http:
         log = access_log.requests(plan.access_log, direction="outbound", port=declared.port)
         return _outbound(name, declared.listen, filters.outbound_http(name, name, log))
-    return _outbound(name, declared.listen, filters.tcp_proxy(name, names.destination(target.host, target.port)))
+    return _outbound(
+        name, declared.listen, filters.tcp_proxy(name, names.destination(target.host, target.port))
+    )
 
 
 def _outbound(name: str, listen: SocketAddress, filter_: Message) -> Message:

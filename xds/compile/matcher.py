@@ -71,7 +71,9 @@ def _two_identities() -> Message:
 
 def _rules(clauses: Sequence[Clause], action: Action, trust_domains: Sequence[str]) -> list[_Rule]:
     return [
-        _Rule(_answer(c.name, action), tuple(translate(condition, trust_domains) for condition in c.conditions))
+        _Rule(
+            _answer(c.name, action), tuple(translate(condition, trust_domains) for condition in c.conditions)
+        )
         for c in clauses
     ]
 

@@ -38,7 +38,6 @@ def extension(port_name: str, program: DecisionProgram, trust_domains: Sequence[
     return new("envoy.config.core.v3.TypedExtensionConfig", name=name, typed_config=pack(config))
 
 
-
 def filter_type(protocol: Protocol) -> str:
     """The type the listener expects of the ECDS resource."""
     return f"type.googleapis.com/{HTTP_RBAC if protocol is Protocol.HTTP else NETWORK_RBAC}"

@@ -54,7 +54,9 @@ def _virtual_host(target: Destination) -> Message:
     domains = [cluster, *([target.host] if target.port == 80 else [])]
     # a CONNECT is ended here: its bytes travel to the service inside our own mTLS
     tunnel = {"cluster": cluster, "upgrade_configs": [{"upgrade_type": "CONNECT", "connect_config": {}}]}
-    routes: list[dict[str, object]] = [{"match": {"connect_matcher": {}}, "route": {**tunnel, **_no_timeout()}}]
+    routes: list[dict[str, object]] = [
+        {"match": {"connect_matcher": {}}, "route": {**tunnel, **_no_timeout()}}
+    ]
     if target.protocol.is_http:
         action = {"cluster": cluster, **_no_timeout(), **_retries()}
         routes.append({"match": {"prefix": "/"}, "route": action})

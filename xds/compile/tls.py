@@ -83,7 +83,9 @@ def _tls_context(peers: Sequence[Message], alpn: Sequence[str]) -> Message:
 
 def _uri_matcher(form: str, value: str) -> Message:
     return new(
-        f"{TLS}.SubjectAltNameMatcher", san_type="URI", matcher=new(f"{MATCHER}.StringMatcher", **{form: value})
+        f"{TLS}.SubjectAltNameMatcher",
+        san_type="URI",
+        matcher=new(f"{MATCHER}.StringMatcher", **{form: value}),
     )
 
 

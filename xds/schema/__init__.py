@@ -46,7 +46,9 @@ def message_class(full_name: str) -> type[Message]:
     try:
         return GetMessageClass(pool().FindMessageTypeByName(_flat(full_name)))
     except KeyError:
-        raise SchemaError(f"{full_name} is no message of the schema: add it to xds/schema/derive.py") from None
+        raise SchemaError(
+            f"{full_name} is no message of the schema: add it to xds/schema/derive.py"
+        ) from None
 
 
 def new(full_name: str, /, **fields: object) -> Message:
