@@ -43,7 +43,7 @@ class NodeIdentity:
     def is_expired(self) -> bool:
         return self.lifetime.not_after <= datetime.now(UTC)
 
-    def renewed(self, chain: tuple[bytes, ...], key: PrivateKey) -> "NodeIdentity":
+    def renewed(self, chain: tuple[bytes, ...], key: PrivateKey) -> NodeIdentity:
         return replace(self, chain=chain, key=key)
 
     def client_context(self) -> ssl.SSLContext:

@@ -24,7 +24,7 @@ class Process:
     pid: int
     start_time: int
     pidfd: int
-    child: "subprocess.Popen[bytes] | None" = None
+    child: subprocess.Popen[bytes] | None = None
     exit_code: int | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -97,7 +97,7 @@ def _stat(pid: int) -> list[str] | None:
     return text.rpartition(")")[2].split()
 
 
-def _watch(pid: int, started: int, child: "subprocess.Popen[bytes] | None") -> Process:
+def _watch(pid: int, started: int, child: subprocess.Popen[bytes] | None) -> Process:
     process = Process(pid, started, os.pidfd_open(pid), child)
     loop = asyncio.get_running_loop()
 
@@ -125,6 +125,6 @@ def is_running(pidfd: int) -> bool:
 
 def _log(path: str) -> IO[Any]:
     if not path:
-        return open(os.devnull, "ab")  # noqa: SIM115 - the caller closes it
+        return open(os.devnull, "ab")
     Path(path).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")  # noqa: SIM115 - the caller closes it
+    return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")

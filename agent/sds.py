@@ -26,7 +26,7 @@ from xds.stream import DeltaStream
 
 _SECRET: Final = "envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105 - a type's name
 _REQUEST: Final = "envoy.service.discovery.v3.DeltaDiscoveryRequest"
-DELTA_SECRETS: Final = "/envoy.service.secret.v3.SecretDiscoveryService/DeltaSecrets"  # noqa: S105 - a method
+DELTA_SECRETS: Final = "/envoy.service.secret.v3.SecretDiscoveryService/DeltaSecrets"
 
 
 class SecretService:

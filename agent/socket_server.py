@@ -68,7 +68,7 @@ class _Ignoring(dict[Any, Any]):
 
 
 class _Protocol(H2Protocol):
-    def __init__(self, server: "SocketServer", handler: Any, config: Any, h2_config: Any) -> None:
+    def __init__(self, server: SocketServer, handler: Any, config: Any, h2_config: Any) -> None:
         super().__init__(handler, config, h2_config)
         self._server = server
         self._transport: Any = None
@@ -130,7 +130,7 @@ class SocketServer(Server):
         with contextlib.suppress(FileNotFoundError):
             path.unlink()
         await self.start(path=str(path))
-        os.chmod(path, 0o777)  # noqa: S103, PTH101 - any process may ask; the kernel says who it is
+        os.chmod(path, 0o777)  # noqa: S103 - any process may ask; the kernel says who it is
 
     async def stop(self, seconds: float = 2.0) -> None:
         """Clients reconnect at once: their streams end with UNAVAILABLE, their connections with GOAWAY."""

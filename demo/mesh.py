@@ -33,10 +33,10 @@ class DemoMesh:
     quiet: bool = False
     info: dict[str, Any] = field(default_factory=dict)
     scratch: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="pylis-demo-")))
-    _up: "subprocess.Popen[bytes] | None" = None
+    _up: subprocess.Popen[bytes] | None = None
     _minted: dict[str, Credentials] = field(default_factory=dict)
 
-    def __enter__(self) -> "DemoMesh":
+    def __enter__(self) -> DemoMesh:
         try:
             self._start()
         except BaseException:

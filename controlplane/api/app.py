@@ -161,7 +161,7 @@ def _ready(store: Store) -> Callable[[web.Request], Awaitable[web.Response]]:
 
 def _metrics(store: Store) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def handle(_: web.Request) -> web.Response:
-        resident = int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")  # noqa: ASYNC230, SIM115, PTH123 - procfs does not block
+        resident = int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")  # noqa: ASYNC230, SIM115 - procfs does not block
         lines = [
             "# TYPE pylis_store_revision counter", f"pylis_store_revision {store.revision}",
             "# TYPE process_resident_memory_bytes gauge", f"process_resident_memory_bytes {resident}",

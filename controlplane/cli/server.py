@@ -127,7 +127,7 @@ def server(
         raise Failure(str(error)) from error
 
 
-def _run(serving: "asyncio.Future[None] | object") -> None:
+def _run(serving: asyncio.Future[None] | object) -> None:
     """Until SIGINT or SIGTERM; both end it in order."""
     import uvloop
 

@@ -50,7 +50,7 @@ class Session:
     access_log: str = "denied"
     client: Client | None = None
     placed: tuple[Placed, ...] = ()
-    _children: list[tuple[str, "subprocess.Popen[bytes]"]] = field(
+    _children: list[tuple[str, subprocess.Popen[bytes]]] = field(
         default_factory=list[tuple[str, "subprocess.Popen[bytes]"]]
     )
     _made: bool = False
@@ -60,7 +60,7 @@ class Session:
     def logs(self) -> Path:
         return self.state_dir / "logs"
 
-    def __enter__(self) -> "Session":
+    def __enter__(self) -> Session:
         try:
             self._start()
         except BaseException:
@@ -293,10 +293,8 @@ def _refuse_second(state_dir: Path) -> None:
 
 def _is_pylis(pid: int) -> bool:
     with contextlib.suppress(OSError):
-        return (
-            pid != os.getpid()
-            and b"pylis" in Path(f"/proc/{pid}/cmdline").read_bytes()
-            or (pid != os.getpid() and b"controlplane.cli" in Path(f"/proc/{pid}/cmdline").read_bytes())
+        return (pid != os.getpid() and b"pylis" in Path(f"/proc/{pid}/cmdline").read_bytes()) or (
+            pid != os.getpid() and b"controlplane.cli" in Path(f"/proc/{pid}/cmdline").read_bytes()
         )
     return False
 

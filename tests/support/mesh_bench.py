@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,6 @@ from ca.issue import X509Svid
 from ca.keystore import MemoryKeystore
 from ca.service import CertificateAuthority
 from ca.spiffe_id import SpiffeId, TrustDomain
-from datetime import timedelta
 from xds import names, schema
 from xds.errors import NotAuthorizedError
 from xds.ledger import Ledger
