@@ -4,6 +4,9 @@ The bundle is fetched without belief; of it only the root whose hash the token n
 root the token's secret is sent to the server and to nobody else.
 """
 
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownLambdaType=false, reportUnknownParameterType=false
+# JSON from outside is narrowed by isinstance, which leaves its parts unknown
+
 from __future__ import annotations
 
 import asyncio

@@ -3,6 +3,9 @@
 Requests are batched; a lost connection is made again with a growing, jittered pause, and what is held keeps serving.
 """
 
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownLambdaType=false, reportUnknownParameterType=false
+# grpclib comes without complete types
+
 from __future__ import annotations
 
 import asyncio
@@ -86,9 +89,9 @@ class Link:
         try:
             protocol: Any = await channel.__connect__()
             _check_server(protocol, str(server_id(self._node.bundle.trust_domain)))
-            method = channel.request(node_protocol.SYNC_METHOD, Cardinality.STREAM_STREAM, None, None)  # type: ignore[arg-type] - no message types: bytes
+            method = channel.request(node_protocol.SYNC_METHOD, Cardinality.STREAM_STREAM, bytes, bytes)
             async with method as stream:
-                await stream.send_message(node_protocol.encode([Hello("1")]))  # type: ignore[arg-type] - bytes
+                await stream.send_message(node_protocol.encode([Hello("1")]))
                 await self._converse(stream)
         finally:
             channel.close()

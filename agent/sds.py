@@ -36,7 +36,7 @@ class SecretService:
         self._stopping = stopping
 
     def __mapping__(self) -> dict[str, Method]:
-        return {DELTA_SECRETS: Method(self._delta, Cardinality.STREAM_STREAM, None, None)}  # type: ignore[arg-type] - no message types: bytes
+        return {DELTA_SECRETS: Method(self._delta, Cardinality.STREAM_STREAM, None, None)}
 
     async def _delta(self, stream: Any) -> None:
         wake, inbox = asyncio.Event(), list[bytes]()

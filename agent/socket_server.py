@@ -11,6 +11,9 @@
 All of it rests on private names: grpclib is pinned, and every row has a test.
 """
 
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownLambdaType=false, reportUnknownParameterType=false
+# grpclib and h2 come without complete types
+
 from __future__ import annotations
 
 import asyncio
@@ -38,7 +41,7 @@ _PREFIX_BYTES: Final = 5
 class Raw(CodecBase):
     """Messages stay bytes; the schema is the handlers' business."""
 
-    __content_subtype__ = "proto"
+    __content_subtype__ = "proto"  # pyright: ignore[reportIncompatibleMethodOverride,reportAssignmentType] - grpclib declares a property, and reads an attribute
 
     def encode(self, message: Any, message_type: Any) -> bytes:
         return message
@@ -128,7 +131,7 @@ class SocketServer(Server):
         """Takes the place of a stale socket. Raises: OSError."""
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
         with contextlib.suppress(FileNotFoundError):
-            path.unlink()
+            os.unlink(path)
         await self.start(path=str(path))
         os.chmod(path, 0o777)  # noqa: S103 - any process may ask; the kernel says who it is
 
@@ -137,7 +140,7 @@ class SocketServer(Server):
         self._stopping.set()
         if self._server is not None:
             self._server.close()
-        tasks = [task for handler in self._handlers for task in handler._tasks.values()]
+        tasks = [task for handler in self._handlers for task in handler._tasks.values()]  # pyright: ignore[reportPrivateUsage] - see the table above
         if tasks:
             await asyncio.wait(tasks, timeout=seconds)
         for connection in list(self.connections):

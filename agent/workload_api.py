@@ -41,7 +41,7 @@ class WorkloadApi:
         async def serve(stream: Any) -> None:
             await self._serve(stream, answer)
 
-        return Method(serve, Cardinality.UNARY_STREAM, None, None)  # type: ignore[arg-type] - no message types: bytes
+        return Method(serve, Cardinality.UNARY_STREAM, None, None)
 
     async def _serve(self, stream: Any, answer: Callable[[list[Held], TrustBundle], bytes]) -> None:
         if stream.metadata.getall(_HEADER, []) != ["true"]:

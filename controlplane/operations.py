@@ -3,6 +3,9 @@
 Each operation takes (body, caller) and returns JSON; refusals are ApiErrors.
 """
 
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownLambdaType=false, reportUnknownParameterType=false
+# JSON from outside is narrowed by isinstance, which leaves its parts unknown
+
 from __future__ import annotations
 
 import base64

@@ -4,6 +4,9 @@ The SVID of the connection decides whose configuration a stream gets. Trust and 
 each handshake, so both rotate without a restart; a stream ends when the SVID it was opened with expires.
 """
 
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+# grpc and upb come without complete types
+
 from __future__ import annotations
 
 import asyncio
@@ -171,7 +174,7 @@ class XdsServer:
         except (StopAsyncIteration, SchemaError):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "no discovery request")
             return
-        node_id: str = first.node.id  # pyright: ignore[reportAttributeAccessIssue,reportUnknownMemberType,reportUnknownVariableType] - upb's fields have no static types
+        node_id: str = first.node.id  # pyright: ignore[reportAttributeAccessIssue] - upb's fields have no static types
         try:
             self._source.admit(peer.identity, node_id)
         except NotAuthorizedError:

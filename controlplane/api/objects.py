@@ -1,5 +1,8 @@
 """Objects as the API stores and shows them: metadata, patches, selectors, tables. Pure."""
 
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownLambdaType=false, reportUnknownParameterType=false
+# JSON from outside is narrowed by isinstance, which leaves its parts unknown
+
 from __future__ import annotations
 
 import copy
@@ -179,9 +182,7 @@ def _remove(document: Any, path: Sequence[str]) -> Any:
 
 def label_selector(text: str) -> Callable[[Mapping[str, str]], bool]:
     """`a=b,c!=d,e,!f,g in (x,y)`. Raises: ApiError."""
-    tests: list[Callable[[Mapping[str, str]], bool]] = []
-    for part in _split(text):
-        tests.append(_label_test(part))
+    tests = [_label_test(part) for part in _split(text)]
     return lambda labels: all(test(labels) for test in tests)
 
 

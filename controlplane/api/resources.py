@@ -1,5 +1,8 @@
 """Handlers of the kinds: create, get, list, watch, replace, patch, delete, deletecollection."""
 
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownLambdaType=false, reportUnknownParameterType=false
+# JSON from outside is narrowed by isinstance, which leaves its parts unknown
+
 from __future__ import annotations
 
 import json

@@ -4,6 +4,9 @@ Answers go to stdout, progress and hints to stderr. Exit codes: 0 done, 1 the an
 2 bad usage or invalid input, 3 the server cannot be reached or refused us.
 """
 
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownLambdaType=false, reportUnknownParameterType=false
+# json comes in as Any
+
 from __future__ import annotations
 
 import json
@@ -11,11 +14,10 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from enum import IntEnum
-from typing import IO
+from typing import IO, Any
 
 import click
 
-from policies.document import Json
 from policies.problem import Problem
 
 
@@ -32,7 +34,7 @@ class Failure(click.ClickException):
     def __init__(self, message: str, *, hint: str = "", code: Exit = Exit.INVALID) -> None:
         super().__init__(message)
         self.hint = hint
-        self.exit_code = int(code)
+        self.exit_code = int(code)  # pyright: ignore[reportAttributeAccessIssue] - click sets it so, too
 
     def show(self, file: IO[str] | None = None) -> None:
         out = file or sys.stderr
@@ -62,7 +64,7 @@ def format_option(function: Callable[..., object]) -> Callable[..., object]:
     return option(function)
 
 
-def emit(data: Json, output: str, table: Callable[[], Iterable[str]]) -> None:
+def emit(data: Any, output: str, table: Callable[[], Iterable[str]]) -> None:
     """Prints `data` as JSON or YAML, or the lines of `table()`."""
     match output:
         case "json":

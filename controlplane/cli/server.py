@@ -6,7 +6,9 @@ import asyncio
 import logging
 import signal
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -127,12 +129,12 @@ def server(
         raise Failure(str(error)) from error
 
 
-def _run(serving: asyncio.Future[None] | object) -> None:
+def _run(serving: Coroutine[Any, Any, None]) -> None:
     """Until SIGINT or SIGTERM; both end it in order."""
     import uvloop
 
-    async def main() -> None:
-        task = asyncio.ensure_future(serving)  # type: ignore[arg-type] - a coroutine
+    async def until_stopped() -> None:
+        task = asyncio.ensure_future(serving)
         loop = asyncio.get_running_loop()
         for name in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(name, task.cancel)
@@ -141,4 +143,4 @@ def _run(serving: asyncio.Future[None] | object) -> None:
         except asyncio.CancelledError:
             return
 
-    uvloop.run(main())
+    uvloop.run(until_stopped())

@@ -1,5 +1,8 @@
 """A gRPC service, /shop.Pricing/{Quote,SetPrice}: echoes the bytes it is sent."""
 
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownLambdaType=false, reportUnknownParameterType=false
+# grpc comes without complete types
+
 from __future__ import annotations
 
 import argparse

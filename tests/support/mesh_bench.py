@@ -245,5 +245,5 @@ async def envoy(
 async def until(condition: Any, seconds: float = 10.0) -> None:
     """Waits until `condition()` holds; fails with a timeout otherwise."""
     async with asyncio.timeout(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - the condition is a log or another process
             await asyncio.sleep(0.02)

@@ -104,7 +104,7 @@ def _forms(condition: Condition, value: Value, trust_domains: Sequence[str]) -> 
                 yield _namespace(value, domain)
         case Attribute.SERVICE_ACCOUNT:
             if not isinstance(value, Exact):
-                raise ValueError("a service account is always written out")
+                raise ValueError("a service account is always written out")  # noqa: TRY004 - a broken program, not a type
             namespace, _, account = value.text.partition("/")
             for domain in trust_domains:
                 yield Exact(f"spiffe://{domain}/ns/{namespace}/sa/{account}")

@@ -53,7 +53,10 @@ def _virtual_host(target: Destination) -> Message:
     cluster = names.destination(target.host, target.port)
     domains = [cluster, *([target.host] if target.port == 80 else [])]
     # a CONNECT is ended here: its bytes travel to the service inside our own mTLS
-    tunnel = {"cluster": cluster, "upgrade_configs": [{"upgrade_type": "CONNECT", "connect_config": {}}]}
+    tunnel: dict[str, object] = {
+        "cluster": cluster,
+        "upgrade_configs": [{"upgrade_type": "CONNECT", "connect_config": {}}],
+    }
     routes: list[dict[str, object]] = [
         {"match": {"connect_matcher": {}}, "route": {**tunnel, **_no_timeout()}}
     ]
