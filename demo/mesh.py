@@ -105,6 +105,9 @@ class DemoMesh:
                 self._up.wait(40)
             except subprocess.TimeoutExpired:
                 self._up.kill()
+                self._up.wait()
+        if self._up is not None and self._up.stderr is not None:
+            self._up.stderr.close()
         import shutil
 
         shutil.rmtree(self.scratch, ignore_errors=True)
@@ -129,7 +132,7 @@ class DemoMesh:
                 raise DemoError(f"the mesh did not start\n{text}")
             with contextlib.suppress(OSError, ValueError):
                 self.info = json.loads((self.state_dir / "mesh.json").read_text())
-                if self.info.get("ready"):
+                if self.info.get("ready") and self.info["pid"] == self._up.pid:
                     return
             time.sleep(0.05)
         raise DemoError("the mesh did not start in time")

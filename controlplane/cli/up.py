@@ -95,7 +95,7 @@ def _follow(running: Any, policy_paths: list[Path], *, show: bool) -> None:
     with ExitStack() as stack:
         tail = _tail(running.logs, stack) if show else None
         while True:
-            running.check_alive()
+            running.revive()
             if next(changed):
                 try:
                     for line in running.apply_policies():

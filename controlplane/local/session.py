@@ -53,6 +53,7 @@ class Session:
     _children: list[tuple[str, subprocess.Popen[bytes]]] = field(
         default_factory=list[tuple[str, "subprocess.Popen[bytes]"]]
     )
+    _arguments: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     _made: bool = False
     _owned: set[tuple[str, str, str]] = field(default_factory=set[tuple[str, str, str]])
 
@@ -126,6 +127,16 @@ class Session:
                     f"the {name} ended with exit code {child.returncode}{_tail(log)}", hint=f"its log: {log}"
                 )
 
+    def revive(self) -> None:
+        """Starts the control plane or the agent again when one was killed: sidecars kept serving meanwhile."""
+        for index, (name, child) in enumerate(self._children):
+            if child.poll() is not None:
+                self.say(name, f"ended with exit code {child.returncode}; it is started again")
+                del self._children[index]
+                self._spawn(name, self._arguments[name], {})
+                self._write_mesh(ready=True)
+                return
+
     def close(self) -> None:
         """Agent first, so that sidecars end in order; then the control plane. Leaves no process and no socket."""
         for _, child in reversed(self._children):
@@ -154,6 +165,10 @@ class Session:
         self._spawn("server", ["server", *arguments], {})
         log = self.logs / "server.log"
         self._until(lambda: "ready  api" in log.read_text(errors="replace"), "the control plane to be ready")
+        # once started again it must be found where sidecars and the agent know it
+        words = next(text for text in log.read_text().splitlines() if text.startswith("ready")).split()
+        where = ["--api", words[2].removeprefix("https://"), "--xds", words[4]]
+        self._arguments["server"] = ["server", *arguments, *where]
 
     def _start_agent(self) -> None:
         client = self.client
@@ -179,7 +194,9 @@ class Session:
         self._spawn("agent", [*arguments, "--drain-seconds", "0.2"], {"PYLIS_AGENT_TOKEN": token})
 
     def _spawn(self, name: str, arguments: list[str], env: dict[str, str]) -> None:
-        log = os.open(self.logs / f"{name}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        how = os.O_APPEND if name in self._arguments else os.O_TRUNC
+        self._arguments[name] = arguments
+        log = os.open(self.logs / f"{name}.log", os.O_WRONLY | os.O_CREAT | how, 0o600)
         try:
             child = subprocess.Popen(
                 [sys.executable, "-m", "controlplane.cli", *arguments],
