@@ -13,6 +13,7 @@ import json
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -128,7 +129,12 @@ async def _first_objects(store: Store, settings: MeshSettings) -> None:
     """The namespaces every mesh has."""
     for name in ("default", settings.root_namespace):
         labels = {"kubernetes.io/metadata.name": name}
-        metadata = {"name": name, "uid": name, "creationTimestamp": "1970-01-01T00:00:00Z", "labels": labels}
+        metadata = {
+            "name": name,
+            "uid": name,
+            "creationTimestamp": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "labels": labels,
+        }
         value = {"metadata": {**metadata, "generation": 1}, "status": {"phase": "Active"}}
         try:
             await store.create(Key("namespaces", "", name), value)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 from controlplane.api.errors import ApiError, bad_request, invalid
@@ -227,7 +228,9 @@ def field_selector(text: str) -> Callable[[Object], bool]:
     return lambda obj: all((obj["metadata"].get(f, "") == v) is not negated for f, v, negated in tests)
 
 
-def table(kind: Kind, objects: Sequence[Object], revision: int, *, header: bool = True) -> Object:
+def table(
+    kind: Kind, objects: Sequence[Object], revision: int, now: datetime, *, header: bool = True
+) -> Object:
     """meta.k8s.io/v1 Table, what `kubectl get` prints."""
     columns = [{"name": "Name", "type": "string", "format": "name", "description": "", "priority": 0}]
     columns += [
@@ -237,7 +240,7 @@ def table(kind: Kind, objects: Sequence[Object], revision: int, *, header: bool 
     columns.append({"name": "Age", "type": "date", "format": "", "description": "", "priority": 0})
     rows = [
         {
-            "cells": [o["metadata"]["name"], *(cell(o, c.path) for c in kind.columns), o["metadata"]["creationTimestamp"]],
+            "cells": [o["metadata"]["name"], *(cell(o, c.path) for c in kind.columns), age(o["metadata"]["creationTimestamp"], now)],
             "object": {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": o["metadata"]},
         }
         for o in objects
@@ -246,6 +249,15 @@ def table(kind: Kind, objects: Sequence[Object], revision: int, *, header: bool 
         "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": {"resourceVersion": str(revision)},
         "columnDefinitions": columns if header else [], "rows": rows,
     }  # fmt: skip
+
+
+def age(created: str, now: datetime) -> str:
+    """How long ago, in kubectl's words: 45s, 12m, 3h, 20d."""
+    seconds = max(0, int((now - datetime.fromisoformat(created)).total_seconds()))
+    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
 
 
 def cell(obj: Object, path: str) -> str:

@@ -87,7 +87,7 @@ class Resources:
         if limit and start + limit < len(found):
             metadata |= {"continue": str(start + limit), "remainingItemCount": len(found) - start - limit}
         if _wants_table(request):
-            body = objects.table(target.kind, page, revision)
+            body = objects.table(target.kind, page, revision, datetime.now(UTC))
             body["metadata"] = metadata
         else:
             kind = target.kind
@@ -206,7 +206,7 @@ class Resources:
 
         async def send(change: str, obj: Object) -> None:
             nonlocal first
-            body = objects.table(kind, [obj], after, header=first) if as_table else obj
+            body = objects.table(kind, [obj], after, datetime.now(UTC), header=first) if as_table else obj
             first = False
             await response.write(json.dumps({"type": change, "object": body}).encode() + b"\n")
 
@@ -309,7 +309,7 @@ def _depth(value: Any) -> int:
 
 def _answer(request: web.Request, kind: Kind, record: Record, status: int = 200) -> web.Response:
     obj = objects.shown(kind, record)
-    body = objects.table(kind, [obj], record.revision) if _wants_table(request) else obj
+    body = objects.table(kind, [obj], record.revision, datetime.now(UTC)) if _wants_table(request) else obj
     return web.json_response(body, status=status)
 
 
