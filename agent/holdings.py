@@ -1,4 +1,4 @@
-"""What the agent holds: its registrations, a key and an SVID for each, and the trust bundle. State without I/O.
+"""What the agent holds: registrations, a key and an SVID for each, the trust bundle. State without I/O.
 
 Keys are made by whoever calls; they live here, in memory, and nowhere else.
 """
@@ -6,13 +6,16 @@ Keys are made by whoever calls; they live here, in memory, and nowhere else.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Final
 
 from ca.bundle import TrustBundle
 from ca.keys import PrivateKey
 from ca.node_protocol import Authorized, Entry
 from ca.rotation import Lifetime, renew_at
+
+AT_ONCE: Final = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,26 +47,27 @@ class Holdings:
     def authorize(self, message: Authorized) -> None:
         """The complete truth: what is no longer registered is dropped at once."""
         self.entries, self.bundle = message.entries, message.bundle
-        names = {e.name: e for e in message.entries}
+        wanted = {e.name: e for e in message.entries}
         self.held = {
-            n: Held(names[n], h.key, h.chain, h.not_after, h.renew_at)
-            for n, h in self.held.items()
-            if n in names and names[n].spiffe_id == h.entry.spiffe_id
+            name: _as_now(held, wanted[name])
+            for name, held in self.held.items()
+            if name in wanted and wanted[name].spiffe_id == held.entry.spiffe_id
         }
-        self._announce()
+        self.announce()
 
     def store(
         self, entry: Entry, key: PrivateKey, chain: tuple[bytes, ...], life: Lifetime, jitter: float
     ) -> None:
-        self.held[entry.name] = Held(entry, key, chain, life.not_after, renew_at(life, jitter))
-        self._announce()
+        """`entry` as it was when asked for; an SVID that is wanted no more, or as another, is dropped."""
+        now = next((e for e in self.entries if e.name == entry.name), None)
+        if now is not None and now.spiffe_id == entry.spiffe_id:
+            held = Held(entry, key, chain, life.not_after, renew_at(life, jitter))
+            self.held[entry.name] = _as_now(held, now)
+            self.announce()
 
-    def to_sign(self, now: datetime) -> list[Entry]:
-        """Registrations without an SVID, or with one past its time, or with another lifetime's."""
-        return [e for e in self.entries if e.name not in self.held or now >= self.held[e.name].renew_at]
-
-    def next_renewal(self) -> datetime | None:
-        return min((h.renew_at for h in self.held.values()), default=None)
+    def schedule(self) -> dict[str, datetime]:
+        """When each registration's next SVID is due, by name."""
+        return {e.name: self.held[e.name].renew_at if e.name in self.held else AT_ONCE for e in self.entries}
 
     def of(self, selectors: frozenset[str]) -> list[Held]:
         """The identities of a process with these selectors, in a stable order."""
@@ -83,7 +87,14 @@ class Holdings:
     def stop_waiting(self, event: asyncio.Event) -> None:
         self._waiters.discard(event)
 
-    def _announce(self) -> None:
+    def announce(self) -> None:
+        """Wakes every waiter."""
         self.version += 1
         for event in self._waiters:
             event.set()
+
+
+def _as_now(held: Held, entry: Entry) -> Held:
+    """The SVID under its registration of now; if that asks for another, it is used until that is there."""
+    same = (held.entry.ttl_seconds, held.entry.dns_names) == (entry.ttl_seconds, entry.dns_names)
+    return replace(held, entry=entry, renew_at=held.renew_at if same else AT_ONCE)

@@ -1,10 +1,8 @@
 """The agent's stream to the control plane: told what it may hold, it makes keys and has certificates signed.
 
-Requests are batched; a lost connection is made again with a growing, jittered pause, and what is held keeps serving.
+Requests are batched; a lost connection is made again with a growing, jittered pause, and what is held keeps
+serving. What a server sends that is not what was asked for ends the stream, never the agent.
 """
-
-# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownLambdaType=false, reportUnknownParameterType=false
-# grpclib comes without complete types
 
 from __future__ import annotations
 
@@ -20,6 +18,7 @@ from grpclib.client import Channel
 from grpclib.config import Configuration
 from grpclib.const import Cardinality
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
+from h2.exceptions import H2Error
 
 from agent.holdings import Holdings
 from agent.node_identity import NodeIdentity
@@ -27,13 +26,18 @@ from agent.socket_server import Raw
 from ca import keys, node_protocol
 from ca.errors import NodeProtocolError
 from ca.keys import PrivateKey
-from ca.node_protocol import Authorized, Entry, Hello, Refused, RenewAgent, Sign, Signed
+from ca.node_protocol import Authorized, Entry, FromAgent, Hello, Refused, RenewAgent, Sign, Signed
 from ca.rotation import Lifetime, renew_at
 from ca.spiffe_id import server_id
 
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 10.0
 REFUSED_PAUSE: Final = 10.0
+CONNECT_SECONDS: Final = 15.0
+STEADY_SECONDS: Final = 5.0  # a stream that held so long is opened again without a long pause
+LOOK_AGAIN_SECONDS: Final = 60.0  # clocks may jump
+MAX_BATCH: Final = 200
+_AGENT: Final = ""  # the agent's own certificate, among the names of registrations
 log = structlog.get_logger()
 
 
@@ -41,56 +45,81 @@ class ForeignServerError(Exception):
     """The other end is not the control plane of this trust domain."""
 
 
+_LOST = (
+    OSError,
+    GRPCError,
+    StreamTerminatedError,
+    ProtocolError,
+    H2Error,
+    NodeProtocolError,
+    ForeignServerError,
+)
+
+
 class Link:
-    """`renewed` is called with the agent's new identity whenever it gets one."""
+    """`renewed` is called with each new identity of the agent, `changed` with `is_connected` or `error`."""
 
     def __init__(
-        self, node: NodeIdentity, holdings: Holdings, renewed: Callable[[NodeIdentity], None]
+        self,
+        node: NodeIdentity,
+        holdings: Holdings,
+        renewed: Callable[[NodeIdentity], None],
+        changed: Callable[[], None],
     ) -> None:
         self._node = node
         self._holdings = holdings
         self._renewed = renewed
+        self._changed = changed
         self._ids = 0
         self._asked: dict[int, tuple[Entry | None, PrivateKey]] = {}
-        self._not_before: dict[str, datetime] = {}  # registration → when it may be asked for again
+        self._not_before: dict[str, datetime] = {}  # refused → when it may be asked for again
         self.is_connected = False
+        self.error: str | None = None
         self._replaced = False  # by a new certificate of its own: the stream is opened again
 
     async def run(self) -> None:
         """Keeps the stream up until cancelled."""
-        pause = FIRST_PAUSE
+        pause, clock = FIRST_PAUSE, asyncio.get_running_loop().time
         while True:
+            began = clock()
             try:
                 await self._session()
-                pause = FIRST_PAUSE
-            except (
-                OSError,
-                GRPCError,
-                StreamTerminatedError,
-                ProtocolError,
-                NodeProtocolError,
-                ForeignServerError,
-            ) as error:
-                if self.is_connected:
-                    pause = FIRST_PAUSE
+            except _LOST as error:
                 log.warning("link.lost", error=str(error))
-            self.is_connected = False
+                self._say(connected=False, error=self._advice(error))
+            else:
+                self._say(connected=False, error=None)
             self._asked.clear()
+            if clock() - began > STEADY_SECONDS:
+                pause = FIRST_PAUSE
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, no secret
             pause = min(pause * 2, LONGEST_PAUSE)
+
+    def _say(self, *, connected: bool, error: str | None) -> None:
+        if (self.is_connected, self.error) != (connected, error):
+            self.is_connected, self.error = connected, error
+            self._changed()
+
+    def _advice(self, error: BaseException) -> str:
+        if self._node.is_expired:
+            return "this agent's identity has expired: start it again with a join token (pylis token create)"
+        return f"no connection to the control plane at {self._node.xds}: {error or type(error).__name__}"
 
     async def _session(self) -> None:
         self._replaced = False
         host, _, port = self._node.xds.rpartition(":")
         config = Configuration(_keepalive_time=30, _keepalive_timeout=10)
-        channel = Channel(
-            host.strip("[]"), int(port), ssl=self._node.client_context(), codec=Raw(), config=config
-        )
+        tls = self._node.client_context()
+        channel = Channel(host.strip("[]"), int(port), ssl=tls, codec=Raw(), config=config)
         try:
-            protocol: Any = await channel.__connect__()
+            async with asyncio.timeout(CONNECT_SECONDS):
+                protocol: Any = await channel.__connect__()
             _check_server(protocol, str(server_id(self._node.bundle.trust_domain)))
-            method = channel.request(node_protocol.SYNC_METHOD, Cardinality.STREAM_STREAM, bytes, bytes)
-            async with method as stream:
+            untyped: Any = None  # messages stay bytes
+            request: Any = channel.request(
+                node_protocol.SYNC_METHOD, Cardinality.STREAM_STREAM, untyped, untyped
+            )
+            async with request as stream:
                 await stream.send_message(node_protocol.encode([Hello("1")]))
                 await self._converse(stream)
         finally:
@@ -107,7 +136,7 @@ class Link:
                         return
                     self._take(body)
                     incoming = asyncio.ensure_future(stream.recv_message())
-                if messages := self._due():
+                while messages := self._due():
                     await stream.send_message(node_protocol.encode(messages))
                 if self._replaced:
                     return
@@ -118,20 +147,35 @@ class Link:
         for message in node_protocol.decode_from_server(body):
             match message:
                 case Authorized():
-                    self.is_connected = True
-                    self._holdings.authorize(message)
+                    self._authorized(message)
                 case Signed(id_, chain) if id_ in self._asked:
                     self._signed(*self._asked.pop(id_), chain)
                 case Refused(id_, reason) if id_ in self._asked:
                     entry, _ = self._asked.pop(id_)
-                    name = entry.name if entry else "agent"
-                    log.warning("svid.refused", registration=name, reason=reason)
-                    self._not_before[name] = _now_plus(REFUSED_PAUSE)
+                    name = entry.name if entry else _AGENT
+                    log.warning("svid.refused", registration=name or "agent", reason=reason)
+                    self._not_before[name] = datetime.now(UTC) + timedelta(seconds=REFUSED_PAUSE)
                 case Signed() | Refused():
                     raise NodeProtocolError("an answer to nothing")
 
+    def _authorized(self, message: Authorized) -> None:
+        if message.bundle.trust_domain != self._node.bundle.trust_domain:
+            raise NodeProtocolError("a bundle of another trust domain")
+        if not message.bundle.x509_authorities:  # clients of the Workload API end for good at an empty bundle
+            raise NodeProtocolError("a bundle without authorities")
+        if message.bundle != self._node.bundle:
+            self._node = self._node.trusting(message.bundle)
+            self._renewed(self._node)
+        names = {_AGENT, *(entry.name for entry in message.entries)}
+        self._not_before = {name: at for name, at in self._not_before.items() if name in names}
+        self._holdings.authorize(message)
+        self._say(connected=True, error=None)
+
     def _signed(self, entry: Entry | None, key: PrivateKey, chain: tuple[bytes, ...]) -> None:
-        leaf = x509.load_der_x509_certificate(chain[0])
+        try:
+            leaf, *_ = [x509.load_der_x509_certificate(der) for der in chain]
+        except ValueError as error:
+            raise NodeProtocolError("an answer without a certificate") from error
         if leaf.public_key() != key.public_key():
             raise NodeProtocolError("a certificate for another key")
         if entry is None:
@@ -143,23 +187,17 @@ class Link:
         self._holdings.store(entry, key, chain, life, random.random())  # noqa: S311 - jitter, no secret
         log.info("svid.held", id=entry.spiffe_id, not_after=life.not_after.isoformat())
 
-    def _due(self) -> list[Any]:
-        """Everything to be signed now, in one frame."""
+    def _due(self) -> list[FromAgent]:
+        """What is to be signed now, in one frame; what does not fit is due again at once."""
         now = datetime.now(UTC)
-        open_names = {entry.name if entry else "" for entry, _ in self._asked.values()}
-        messages: list[Any] = []
-        for entry in self._holdings.to_sign(now):
-            if entry.name not in open_names and now >= self._not_before.get(entry.name, now):
-                id_, key = self._ask(entry)
-                messages.append(Sign(id_, entry.name, keys.csr_for(key)))
-        if (
-            now >= self._renew_node_at()
-            and "" not in open_names
-            and now >= self._not_before.get("agent", now)
-        ):
-            id_, key = self._ask(None)
-            messages.append(RenewAgent(id_, keys.csr_for(key)))
-        return messages
+        entries = {entry.name: entry for entry in self._holdings.entries}
+        names = [name for name, at in self._schedule().items() if at <= now]
+        return [self._request(entries.get(name)) for name in names[:MAX_BATCH]]
+
+    def _request(self, entry: Entry | None) -> FromAgent:
+        id_, key = self._ask(entry)
+        csr = keys.csr_for(key)
+        return RenewAgent(id_, csr) if entry is None else Sign(id_, entry.name, csr)
 
     def _ask(self, entry: Entry | None) -> tuple[int, PrivateKey]:
         self._ids += 1
@@ -167,21 +205,18 @@ class Link:
         self._asked[self._ids] = (entry, key)
         return self._ids, key
 
-    def _renew_node_at(self) -> datetime:
-        return renew_at(self._node.lifetime, 0.5)
+    def _schedule(self) -> dict[str, datetime]:
+        """When what is asked for next is due, by registration; what is asked for already is not in it."""
+        times = {_AGENT: renew_at(self._node.lifetime, 0.5), **self._holdings.schedule()}
+        asked = {entry.name if entry else _AGENT for entry, _ in self._asked.values()}
+        return {n: max(at, self._not_before.get(n, at)) for n, at in times.items() if n not in asked}
 
     def _seconds_to_wait(self) -> float:
-        times = [
-            self._renew_node_at(),
-            *([t] if (t := self._holdings.next_renewal()) else []),
-            *self._not_before.values(),
-        ]
-        wait = (min(t for t in times) - datetime.now(UTC)).total_seconds()
-        return min(max(wait, 0.05), 60.0)
-
-
-def _now_plus(seconds: float) -> datetime:
-    return datetime.now(UTC) + timedelta(seconds=seconds)
+        next_due = min(self._schedule().values(), default=None)
+        if next_due is None:
+            return LOOK_AGAIN_SECONDS
+        wait = (max(next_due, datetime.now(UTC)) - datetime.now(UTC)).total_seconds()
+        return min(max(wait, 0.0), LOOK_AGAIN_SECONDS)
 
 
 def _check_server(protocol: Any, identity: str) -> None:

@@ -1,4 +1,4 @@
-"""The agent's own identity: its key and SVID, kept in its data directory (0600) so that a restart needs no new token."""
+"""The agent's own identity: its key and SVID, kept in its data directory (0600): a restart needs no token."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from cryptography import x509
 from ca import bundle as bundles
 from ca import keys
 from ca.bundle import TrustBundle
+from ca.errors import CaError
 from ca.issue import chain_pem
 from ca.keys import PrivateKey
 from ca.keystore import write_private
@@ -45,6 +46,9 @@ class NodeIdentity:
 
     def renewed(self, chain: tuple[bytes, ...], key: PrivateKey) -> NodeIdentity:
         return replace(self, chain=chain, key=key)
+
+    def trusting(self, bundle: TrustBundle) -> NodeIdentity:
+        return replace(self, bundle=bundle)
 
     def client_context(self) -> ssl.SSLContext:
         """For connections to the control plane; whoever uses it checks the server's SPIFFE ID."""
@@ -79,7 +83,7 @@ def load(directory: Path) -> NodeIdentity | None:
     try:
         body: Any = json.loads((directory / _FILE).read_text())
         domain = TrustDomain.parse(body["trustDomain"])
-        chain = x509.load_pem_x509_certificates(body["chain"].encode())
+        chain = x509.load_pem_x509_certificates(body["chain"].encode())  # ValueError when there is none
         return NodeIdentity(
             body["agent"],
             body["xds"],
@@ -87,5 +91,5 @@ def load(directory: Path) -> NodeIdentity | None:
             keys.load_key(body["key"].encode()),
             tuple(c.public_bytes(keys.serialization.Encoding.DER) for c in chain),
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, CaError):
         return None

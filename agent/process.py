@@ -1,4 +1,4 @@
-"""One child process known by its pidfd: started in its own kernel session, or taken over from an agent that died.
+"""One child process known by its pidfd: started in its own kernel session, or taken over after a crash.
 
 A pid alone is never trusted: with its start time it names one process for ever.
 """
@@ -33,7 +33,7 @@ class Process:
         return not self.ended.is_set()
 
     def send(self, number: signal.Signals) -> None:
-        """Nothing for one that has ended: its pidfd is closed, and its number may be another file's by now."""
+        """Nothing for one that has ended: its pidfd is closed, the number may be another file's by now."""
         if self.is_alive:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self.pidfd, number)
@@ -105,9 +105,8 @@ def _watch(pid: int, started: int, child: subprocess.Popen[bytes] | None) -> Pro
         loop.remove_reader(process.pidfd)
         os.close(process.pidfd)
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(
-                pid, signal.SIGKILL
-            )  # what it left behind; a child not yet waited for still owns its pid
+            # what it left behind; a child that is not waited for yet still owns its pid
+            os.killpg(pid, signal.SIGKILL)
         if process.child is not None:
             process.exit_code = process.child.wait()
         process.ended.set()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
 import json
 import signal
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,8 +66,8 @@ class Agent:
             SecretService(self._holdings, sessions, self._stopping),
             WorkloadApi(self._holdings, sessions, self._stopping),
         ]
-        self._socket = SocketServer(services, self._stopping)
-        self._link = Link(node, self._holdings, self._renewed)
+        self._socket = SocketServer(services, self._stopping, self._holdings.announce)
+        self._link = Link(node, self._holdings, self._renewed, self._report)
 
     async def run(self) -> None:
         """Until SIGTERM or SIGINT; SIGHUP reads the workloads file again."""
@@ -86,6 +89,7 @@ class Agent:
         finally:
             for task in (stop, *tasks):
                 task.cancel()
+            await asyncio.wait((stop, *tasks))
             await self._supervisor.stop()
             await self._socket.stop()
             self._config.socket.unlink(missing_ok=True)
@@ -106,11 +110,15 @@ class Agent:
 
     async def _identity_ready(self, spec: WorkloadSpec) -> None:
         """A workload starts when its identity is there: its first request already has one."""
-        wanted = supervised.selectors(spec.namespace, spec.name)
+        domain = self._node.bundle.trust_domain
+        wanted = {f"{domain.id}/ns/{spec.namespace}/sa/{spec.service_account}"}
+        wanted |= supervised.selectors(spec.namespace, spec.name)
         wake = asyncio.Event()
         self._holdings.wait(wake)
         try:
-            while not any(wanted & set(h.entry.selectors) for h in self._holdings.held.values()):
+            while not any(
+                wanted & {h.entry.spiffe_id, *h.entry.selectors} for h in self._holdings.held.values()
+            ):
                 await wake.wait()
                 wake.clear()
         finally:
@@ -140,7 +148,10 @@ class Agent:
 
     def _renewed(self, node: NodeIdentity) -> None:
         self._node = node
-        node_identity.save(node, self._config.data_dir)
+        try:
+            node_identity.save(node, self._config.data_dir)
+        except OSError as error:  # a restart will need a token; this run does not
+            log.warning("identity.not_saved", error=error.strerror)
 
     def _report(self) -> None:
         status: dict[str, Any] = {
@@ -155,15 +166,18 @@ class Agent:
                 for h in self._holdings.held.values()
             ],
             "workloads": self._supervisor.status(),
-            "error": self._error,
+            "error": self._error or self._link.error,
         }
-        write_private(self._config.data_dir / "status.json", json.dumps(status).encode())
+        try:
+            write_private(self._config.data_dir / "status.json", json.dumps(status).encode())
+        except OSError as error:  # a full disk is no reason to stop
+            log.warning("status.not_saved", error=error.strerror)
 
 
 async def join(config: AgentConfig) -> NodeIdentity:
     """The identity of an earlier run, or a new one for the token. Raises: AttestError."""
     known = node_identity.load(config.data_dir)
-    if known is not None and not known.is_expired:
+    if known is not None and not known.is_expired and _is_same_mesh(known, config.token):
         return known
     if config.token is None:
         text = "this agent's identity has expired" if known else "this agent has not joined yet"
@@ -183,7 +197,33 @@ async def join(config: AgentConfig) -> NodeIdentity:
             return node
 
 
+def _is_same_mesh(known: NodeIdentity, token: JoinToken | None) -> bool:
+    """A token for another control plane, or another name, is an order to move."""
+    if token is None:
+        return True
+    return token.root_hash in known.bundle.root_hashes and token.agent == known.agent
+
+
+class BusyError(Exception):
+    """Another agent uses this data directory."""
+
+
+@contextlib.contextmanager
+def alone(directory: Path) -> Generator[None]:
+    """Two agents would take each other's children over. Raises: BusyError."""
+    with (directory / "agent.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BusyError(
+                f"another agent runs in {directory}: stop it, or give another --data-dir"
+            ) from error
+        yield
+
+
 async def main(config: AgentConfig, envoy_path: str) -> None:
-    node = await join(config)
-    log.info("agent.joined", agent=node.agent, trust_domain=node.bundle.trust_domain.name)
-    await Agent(config, node, envoy_path).run()
+    """Raises: AttestError, BusyError, OSError."""
+    with alone(config.data_dir):
+        node = await join(config)
+        log.info("agent.joined", agent=node.agent, trust_domain=node.bundle.trust_domain.name)
+        await Agent(config, node, envoy_path).run()

@@ -1,7 +1,12 @@
-"""Envoy's secrets: SDS, delta, on the agent's socket. A caller is given what its own process is registered for.
+"""Envoy's secrets: SDS, on the agent's socket. A caller is given what its own process is registered for.
 
-Names: `default` (its first identity), each of its SPIFFE IDs, `ROOTCA` and the trust domain's ID (the bundle).
-The bundle is pushed before certificates, so that no certificate is used whose authority is not known yet.
+    name                                   secret
+    default                                the caller's first identity
+    each of its SPIFFE IDs                 that identity
+    ROOTCA, ALL, the trust domain's ID     the trust bundle
+
+A name that is not the caller's is answered as one that does not exist. The bundle changes here before a
+certificate that needs it is asked for, so it is pushed first.
 """
 
 from __future__ import annotations
@@ -26,6 +31,8 @@ from xds.stream import DeltaStream
 
 _SECRET: Final = "envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105 - a type's name
 _REQUEST: Final = "envoy.service.discovery.v3.DeltaDiscoveryRequest"
+_EVERY_BUNDLE: Final = "ALL"  # SPIRE's name; there is one trust domain yet
+_MAX_WAITING: Final = 16  # requests read ahead; a client that sends more waits
 DELTA_SECRETS: Final = "/envoy.service.secret.v3.SecretDiscoveryService/DeltaSecrets"
 
 
@@ -36,10 +43,11 @@ class SecretService:
         self._stopping = stopping
 
     def __mapping__(self) -> dict[str, Method]:
-        return {DELTA_SECRETS: Method(self._delta, Cardinality.STREAM_STREAM, None, None)}
+        untyped: Any = None  # messages stay bytes
+        return {DELTA_SECRETS: Method(self._delta, Cardinality.STREAM_STREAM, untyped, untyped)}
 
     async def _delta(self, stream: Any) -> None:
-        wake, inbox = asyncio.Event(), list[bytes]()
+        wake, inbox = asyncio.Event(), asyncio.Queue[bytes](_MAX_WAITING)
         reader = asyncio.ensure_future(_read(stream, inbox, wake))
         reader.add_done_callback(lambda _: wake.set())
         self._holdings.wait(wake)
@@ -52,15 +60,14 @@ class SecretService:
                     offered = self._holdings.version
                     if (snapshot := self._snapshot(stream)) is not None:
                         machine.offer(snapshot)
-                asked, inbox[:] = list(inbox), ()
-                for body in asked:
+                while not inbox.empty():
                     try:
-                        machine.receive(schema.decode(_REQUEST, body))
+                        machine.receive(schema.decode(_REQUEST, inbox.get_nowait()))
                     except (SchemaError, ProtocolError) as error:
                         raise GRPCError(Status.INVALID_ARGUMENT, str(error)) from error
                 for response in machine.pending():
                     await stream.send_message(schema.encode(response))
-                if reader.done():
+                if reader.done() and inbox.empty():
                     reader.result()
                     return
                 await wake.wait()
@@ -70,7 +77,7 @@ class SecretService:
             reader.cancel()
 
     def _snapshot(self, stream: Any) -> Snapshot | None:
-        """None while the agent does not know yet: Envoy waits for the answer. Raises: GRPCError for a stranger."""
+        """None while the agent does not know yet: Envoy waits. Raises: GRPCError for a stranger."""
         if not self._holdings.is_initialised or self._holdings.bundle is None:
             return None
         selectors = caller(stream).selectors(self._sessions)
@@ -85,7 +92,8 @@ class SecretService:
 def snapshot(held: list[Held], bundle: TrustBundle) -> Snapshot:
     roots = {"trusted_ca": {"inline_bytes": bundle.to_pem().encode()}}
     secrets = [
-        (name, {"validation_context": roots}) for name in (names.BUNDLE_SECRET, bundle.trust_domain.id)
+        (name, {"validation_context": roots})
+        for name in (names.BUNDLE_SECRET, _EVERY_BUNDLE, bundle.trust_domain.id)
     ]
     for name, one in [(names.SVID_SECRET, held[0]), *((h.entry.spiffe_id, h) for h in held)]:
         certificate = {
@@ -97,7 +105,7 @@ def snapshot(held: list[Held], bundle: TrustBundle) -> Snapshot:
     return Snapshot.of(Resource.of(n, schema.new(_SECRET, name=n, **body)) for n, body in unique.items())
 
 
-async def _read(stream: Any, inbox: list[bytes], wake: asyncio.Event) -> None:
+async def _read(stream: Any, inbox: asyncio.Queue[bytes], wake: asyncio.Event) -> None:
     while (body := await receive(stream)) is not None:
-        inbox.append(body)
+        await inbox.put(body)
         wake.set()

@@ -6,19 +6,18 @@
     an unknown HTTP/2 frame ends the connection       passed over
     answers to PING and SETTINGS know no back-pressure  a peer that does not read is cut off at 1 MiB
     a message of any announced length is read         refused above 1 MiB
+    handlers of ended connections are kept            forgotten with their last task
     close() says no GOAWAY and leaves clients hanging  `stop` ends streams with UNAVAILABLE, then says GOAWAY
 
 All of it rests on private names: grpclib is pinned, and every row has a test.
 """
-
-# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownLambdaType=false, reportUnknownParameterType=false
-# grpclib and h2 come without complete types
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,7 +40,9 @@ _PREFIX_BYTES: Final = 5
 class Raw(CodecBase):
     """Messages stay bytes; the schema is the handlers' business."""
 
-    __content_subtype__ = "proto"  # pyright: ignore[reportIncompatibleMethodOverride,reportAssignmentType] - grpclib declares a property, and reads an attribute
+    @property
+    def __content_subtype__(self) -> str:
+        return "proto"
 
     def encode(self, message: Any, message_type: Any) -> bytes:
         return message
@@ -51,29 +52,43 @@ class Raw(CodecBase):
 
 
 class _Handler(Handler):
+    server: Any = None  # the SocketServer that keeps it until its last task has ended
+
     def accept(self, stream: Any, headers: Any, release_stream: Any) -> None:
         super().accept(stream, headers, release_stream)
         processor_streams = stream.connection.pylis_streams
 
-        def done(_: Any) -> None:
+        def done(task: Any) -> None:
             if stream.id in processor_streams:
                 release_stream()
             self._tasks.pop(stream, None)
+            self._cancelled.discard(task)
+            if self.closing:
+                self.server.forget(self)
 
         self._tasks[stream].add_done_callback(done)
+
+    @property
+    def tasks(self) -> list[asyncio.Task[None]]:
+        return list(self._tasks.values())
 
 
 class _Ignoring(dict[Any, Any]):
     """Frames nobody knows are passed over, as HTTP/2 asks."""
 
     def __missing__(self, _: Any) -> Any:
-        return lambda *args: None
+        return _pass_over
+
+
+def _pass_over(*_: Any) -> None:
+    pass
 
 
 class _Protocol(H2Protocol):
-    def __init__(self, server: SocketServer, handler: Any, config: Any, h2_config: Any) -> None:
+    def __init__(self, server: SocketServer, handler: _Handler, config: Any, h2_config: Any) -> None:
         super().__init__(handler, config, h2_config)
         self._server = server
+        self._own_handler = handler
         self._transport: Any = None
         self.caller: Caller | None = None
 
@@ -97,7 +112,7 @@ class _Protocol(H2Protocol):
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
         self._server.connections.discard(self)
-        self._server.forget(self.handler)
+        self._server.forget(self._own_handler)
         if self.caller is not None:
             self.caller.close()
 
@@ -110,28 +125,38 @@ class _Protocol(H2Protocol):
 
 
 class SocketServer(Server):
-    """Serves `handlers` on one Unix socket; a handler asks `stopping` and ends its streams with UNAVAILABLE."""
+    """Serves `handlers` on one Unix socket.
 
-    def __init__(self, handlers: list[Any], stopping: asyncio.Event) -> None:
+    On stop, `stopping` is set and `wake` called: handlers then end their streams with UNAVAILABLE.
+    """
+
+    def __init__(self, handlers: list[Any], stopping: asyncio.Event, wake: Callable[[], None]) -> None:
         config = Configuration(http2_stream_window_size=65_535, http2_connection_window_size=1 << 20)
         super().__init__(handlers, codec=Raw(), config=config)
         self.connections: set[_Protocol] = set()
         self._stopping = stopping
+        self._wake = wake
+        self._live: set[_Handler] = set()
 
     def _protocol_factory(self) -> _Protocol:
         handler = _Handler(self._mapping, self._codec, self._status_details_codec, self.__dispatch__)
-        self._handlers.add(handler)
+        handler.server = self
+        self._live.add(handler)
         return _Protocol(self, handler, self._config, self._h2_config)
 
-    def forget(self, handler: Any) -> None:
+    def forget(self, handler: _Handler) -> None:
+        """Its connection is gone: nothing of it stays once its last task has ended."""
         if handler.check_closed():
-            self._handlers.discard(handler)
+            self._live.discard(handler)
+
+    @property
+    def live_handlers(self) -> int:
+        """One a connection."""
+        return len(self._live)
 
     async def listen(self, path: Path) -> None:
         """Takes the place of a stale socket. Raises: OSError."""
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
+        _clear(path)
         await self.start(path=str(path))
         os.chmod(path, 0o777)  # noqa: S103 - any process may ask; the kernel says who it is
 
@@ -140,15 +165,28 @@ class SocketServer(Server):
         self._stopping.set()
         if self._server is not None:
             self._server.close()
-        tasks = [task for handler in self._handlers for task in handler._tasks.values()]  # pyright: ignore[reportPrivateUsage] - see the table above
+        self._wake()
+        tasks = [task for handler in self._live for task in handler.tasks]
         if tasks:
             await asyncio.wait(tasks, timeout=seconds)
         for connection in list(self.connections):
             connection.say_goodbye()
 
 
+def _clear(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+    path.unlink(missing_ok=True)
+
+
 async def receive(stream: Any) -> bytes | None:
-    """The next message, None at the end. Raises: GRPCError for one that is compressed or too large."""
+    """The next message, None at the end. Raises: GRPCError: compressed, too large or cut off."""
+    try:
+        return await _receive(stream)
+    except AssertionError as error:  # grpclib's word for an end inside a message
+        raise GRPCError(Status.INTERNAL, "a message that is cut off") from error
+
+
+async def _receive(stream: Any) -> bytes | None:
     head = await stream._stream.recv_data(_PREFIX_BYTES)
     if not head:
         return None

@@ -1,7 +1,7 @@
-"""The SPIFFE Workload API, X.509 profile: streams that always carry everything, pushed when something changes.
+"""The SPIFFE Workload API, X.509 profile: streams that always carry everything, pushed on every change.
 
-No identity is said at once (PermissionDenied), a state that may pass is Unavailable; InvalidArgument is only for
-the missing header, because clients never retry after it.
+No identity is said at once (PermissionDenied), a state that may pass is Unavailable; InvalidArgument is only
+for the missing header, because clients never retry after it.
 Source: SPIFFE_Workload_API §5; SPIFFE_Workload_Endpoint §3, §6
 """
 
@@ -22,6 +22,7 @@ from agent.workload_schema import SERVICE, message
 from ca.bundle import TrustBundle
 from ca.keys import key_der
 
+REQUEST_SECONDS: Final = 10.0
 _HEADER: Final = "workload.spiffe.io"
 
 
@@ -41,12 +42,17 @@ class WorkloadApi:
         async def serve(stream: Any) -> None:
             await self._serve(stream, answer)
 
-        return Method(serve, Cardinality.UNARY_STREAM, None, None)
+        untyped: Any = None  # messages stay bytes
+        return Method(serve, Cardinality.UNARY_STREAM, untyped, untyped)
 
     async def _serve(self, stream: Any, answer: Callable[[list[Held], TrustBundle], bytes]) -> None:
         if stream.metadata.getall(_HEADER, []) != ["true"]:
             raise GRPCError(Status.INVALID_ARGUMENT, f"security header missing: {_HEADER}: true")
-        await receive(stream)
+        try:
+            async with asyncio.timeout(REQUEST_SECONDS):
+                await receive(stream)
+        except TimeoutError as error:
+            raise GRPCError(Status.DEADLINE_EXCEEDED, "no request came") from error
         wake, sent = asyncio.Event(), b""
         self._holdings.wait(wake)
         try:

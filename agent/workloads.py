@@ -8,10 +8,14 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
+
+_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", re.ASCII)
 
 
 class WorkloadsFileError(Exception):
@@ -41,23 +45,88 @@ def read(path: Path) -> tuple[WorkloadSpec, ...]:
     """Raises: WorkloadsFileError."""
     try:
         document: Any = json.loads(path.read_text())
-        return tuple(_workload(item) for item in document["workloads"])
     except OSError as error:
         raise WorkloadsFileError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise WorkloadsFileError(f"{path} is no workloads file: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise WorkloadsFileError(f"{path} is no JSON: {error}") from error
+    try:
+        return parse(document)
+    except WorkloadsFileError as error:
+        raise WorkloadsFileError(f"{path}: {error}") from error
 
 
-def _workload(item: Any) -> WorkloadSpec:
-    fields = cast("dict[str, Any]", item)
+def parse(document: Any) -> tuple[WorkloadSpec, ...]:
+    """Raises: WorkloadsFileError."""
+    items = cast("dict[str, Any]", document).get("workloads") if isinstance(document, dict) else None
+    if not isinstance(items, list):
+        raise WorkloadsFileError('no list "workloads"')
+    found = tuple(_workload(f"workloads[{i}]", item) for i, item in enumerate(cast("list[Any]", items)))
+    twice = [name for name, count in Counter(spec.full_name for spec in found).items() if count > 1]
+    if twice:
+        raise WorkloadsFileError(f"{', '.join(twice)} stands there twice")
+    return found
+
+
+def _workload(where: str, item: Any) -> WorkloadSpec:
+    if not isinstance(item, dict):
+        raise WorkloadsFileError(f"{where} is no object")
+    fields = _Fields(where, cast("dict[str, Any]", item))
+    name = fields.name("name")
     return WorkloadSpec(
-        str(fields["namespace"]),
-        str(fields["name"]),
-        str(fields.get("serviceAccount", fields["name"])),
-        bool(fields.get("sidecar", True)),
-        tuple(map(str, fields.get("command", ()))),
-        {str(k): str(v) for k, v in fields.get("env", {}).items()},
-        str(fields.get("cwd", "")),
-        bool(fields.get("restart", True)),
-        {str(k): str(v) for k, v in fields.get("logs", {}).items()},
+        fields.name("namespace"),
+        name,
+        fields.text("serviceAccount") or name,
+        fields.flag("sidecar"),
+        fields.texts("command"),
+        fields.table("env"),
+        fields.text("cwd"),
+        fields.flag("restart"),
+        fields.table("logs"),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Fields:
+    """One workload's fields, each read as what it has to be."""
+
+    where: str
+    fields: Mapping[str, Any]
+
+    def name(self, key: str) -> str:
+        """A name becomes part of the names of files."""
+        value = self.text(key)
+        if not _NAME.fullmatch(value) or (key == "namespace" and "." in value):
+            raise self._wrong(key, "no name (lower-case letters, digits, - and .)")
+        return value
+
+    def text(self, key: str) -> str:
+        value = self.fields.get(key) or ""
+        if not _is_text(value):
+            raise self._wrong(key, "no text")
+        return value
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        values: Any = self.fields.get(key) or []
+        if not isinstance(values, list) or not all(map(_is_text, cast("list[Any]", values))):
+            raise self._wrong(key, "no list of texts")
+        return tuple(cast("list[str]", values))
+
+    def table(self, key: str) -> dict[str, str]:
+        value: Any = self.fields.get(key) or {}
+        pairs: dict[Any, Any] = cast("dict[Any, Any]", value) if isinstance(value, dict) else {"": None}
+        if not all(_is_text(v) for v in pairs.values()):
+            raise self._wrong(key, "no object of texts")
+        return pairs
+
+    def flag(self, key: str) -> bool:
+        value = self.fields.get(key, True)
+        if not isinstance(value, bool):
+            raise self._wrong(key, "neither true nor false")
+        return value
+
+    def _wrong(self, key: str, what: str) -> WorkloadsFileError:
+        return WorkloadsFileError(f"{self.where}.{key} is {what}")
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and "\0" not in value  # a program's arguments cannot hold NUL

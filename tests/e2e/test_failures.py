@@ -39,7 +39,8 @@ def _child(mesh: DemoMesh, name: str) -> int:
 
 def _envoy(mesh: DemoMesh, workload: str) -> int:
     processes = json.loads((mesh.state_dir / "agent" / "processes.json").read_text())
-    return int(processes.get(f"{workload}:envoy", [0])[0])
+    found = [int(pid) for key, (pid, _) in processes.items() if key.startswith(f"{workload}:envoy:")]
+    return found[0] if found else 0
 
 
 def _until(what: str, condition: object, seconds: float) -> float:
@@ -52,6 +53,7 @@ def _until(what: str, condition: object, seconds: float) -> float:
 
 def test_a_killed_envoy_is_back_within_two_seconds(mesh: DemoMesh) -> None:
     before = _envoy(mesh, "shop/catalog")
+    assert before > 1
     os.kill(before, signal.SIGKILL)
     _until("another Envoy", lambda: _envoy(mesh, "shop/catalog") not in (0, before), 2)
     _until("traffic", lambda: _ask(mesh, "/items") == "allow", 2)
