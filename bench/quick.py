@@ -1,11 +1,13 @@
 """`make bench`: the goals of this version, one JSON line each. Figures are of this machine, in this run.
 
-S1 server start, S2 the demo once, S3 edit to enforced on a live connection, S4 idle memory, I1 issuance in process.
+S1 server start, S2 the demo once, S3 edit to enforced on a live connection, S4 idle memory, R1 the cost of authorization in Envoy.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 import os
 import statistics
 import subprocess
@@ -15,6 +17,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import structlog
+
+from bench.data_plane import cost_ratios
 from demo.client import Http
 from demo.mesh import DemoMesh
 
@@ -111,6 +116,12 @@ def main() -> None:
         children = mesh.info["children"]
         line("S4-server", [resident(children["server"])], "MB", 90, "istiod 94, kuma-cp 98, spire-server 91")
         line("S4-agent", [resident(children["agent"])], "MB", 50, "spire-agent 55")
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    for principals, target in ((1_000, 1.15), (10_000, 1.25)):
+        ratios = asyncio.run(cost_ratios(principals))
+        line(
+            f"R1-{principals}", ratios, "x", target, "Istio's linear list 5.6 and 43; prototype 1.03 and 1.13"
+        )
 
 
 if __name__ == "__main__":
