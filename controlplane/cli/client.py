@@ -34,6 +34,10 @@ class NoServerError(Failure):
     """No kubeconfig and no --server."""
 
 
+class UnreachableError(Failure):
+    """No answer: the server does not run, or not there."""
+
+
 class RefusedError(Failure):
     """The server answered with a Status; `status` is its HTTP code."""
 
@@ -109,10 +113,10 @@ class Client:
         finally:
             connection.close()
 
-    def _unreachable(self, why: str) -> Failure:
+    def _unreachable(self, why: str) -> UnreachableError:
         hint = "is it running?   pylis server --data-dir …   or a whole mesh: pylis up -f mesh.yaml"
         text = f"cannot reach the control plane at {self.server}: {why}"
-        return Failure(text, hint=hint, code=Exit.UNREACHABLE)
+        return UnreachableError(text, hint=hint, code=Exit.UNREACHABLE)
 
 
 class _Connection(http.client.HTTPSConnection):

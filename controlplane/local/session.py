@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from ca.keystore import write_private
 from controlplane.cli.apply import apply_all
-from controlplane.cli.client import Client, connect
+from controlplane.cli.client import Client, UnreachableError, connect
 from controlplane.cli.output import Exit, Failure, fail_with
 from controlplane.local import layout
 from controlplane.local.layout import Placed
@@ -55,6 +55,7 @@ class Session:
     )
     _arguments: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     _made: bool = False
+    _mine: bool = False  # the state directory holds this mesh, and no other that runs
     _owned: set[tuple[str, str, str]] = field(default_factory=set[tuple[str, str, str]])
 
     @property
@@ -75,7 +76,7 @@ class Session:
     def _start(self) -> None:
         _refuse_second(self.state_dir)
         self.policy_documents()  # a mistake in a policy is said before anything is started
-        self._made = not self.state_dir.exists()
+        self._made, self._mine = not self.state_dir.exists(), True
         self.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.logs.mkdir(exist_ok=True, mode=0o700)
         self._write_mesh(ready=False)
@@ -148,6 +149,8 @@ class Session:
                     child.kill()
                     child.wait()
         self._children.clear()
+        if not self._mine:
+            return
         with contextlib.suppress(FileNotFoundError):
             (self.state_dir / MESH_FILE).unlink()
         if self._made:
@@ -254,11 +257,20 @@ class Session:
 
     def _until(self, condition: Callable[[], bool], what: str) -> None:
         end = time.monotonic() + START_SECONDS
-        while not condition():
+        while not self._holds(condition, end):
             self.check_alive()
             if time.monotonic() > end:
                 raise Failure(f"waited {START_SECONDS:.0f} s for {what}", hint=f"the logs are in {self.logs}")
             time.sleep(STEP_SECONDS)
+
+    def _holds(self, condition: Callable[[], bool], end: float) -> bool:
+        """A control plane that cannot be reached is asked again: if it has ended, `check_alive` says so and why."""
+        try:
+            return condition()
+        except UnreachableError:
+            if time.monotonic() > end:
+                raise
+            return False
 
     def _write_mesh(self, *, ready: bool) -> None:
         body = {

@@ -100,3 +100,5 @@ def test_a_second_mesh_in_the_same_place_is_refused(mesh: DemoMesh) -> None:
     other = DemoMesh(Path(mesh.state_dir), quiet=True)
     with pytest.raises(Exception, match="a mesh is running already"):
         other.__enter__()
+    assert mesh.pylis("proxy", "status", "-o", "json")
+    assert _child(mesh, "server") > 0  # the refused one took nothing away from the first
