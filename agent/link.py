@@ -1,7 +1,9 @@
 """The agent's stream to the control plane: told what it may hold, it makes keys and has certificates signed.
 
 Requests are batched; a lost connection is made again with a growing, jittered pause, and what is held keeps
-serving. What a server sends that is not what was asked for ends the stream, never the agent.
+serving. What a server sends that is not what was asked for ends the stream, never the agent. A certificate that
+is past half of its life when it arrives (clocks differ, an old one was sent) is used, and renewed after a
+growing pause: never in a hot loop.
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ from ca.spiffe_id import server_id
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 10.0
 REFUSED_PAUSE: Final = 10.0
+EARLY_PAUSE: Final = 1.0  # before what arrived already due is asked for again; doubles each time
+LONGEST_EARLY_PAUSE: Final = 300.0
 CONNECT_SECONDS: Final = 15.0
 STEADY_SECONDS: Final = 5.0  # a stream that held so long is opened again without a long pause
 LOOK_AGAIN_SECONDS: Final = 60.0  # clocks may jump
@@ -72,7 +76,8 @@ class Link:
         self._changed = changed
         self._ids = 0
         self._asked: dict[int, tuple[Entry | None, PrivateKey]] = {}
-        self._not_before: dict[str, datetime] = {}  # refused → when it may be asked for again
+        self._not_before: dict[str, datetime] = {}  # refused or early → when it may be asked for again
+        self._early: dict[str, float] = {}  # arrived already due → seconds until the next attempt
         self.is_connected = False
         self.error: str | None = None
         self._replaced = False  # by a new certificate of its own: the stream is opened again
@@ -142,6 +147,9 @@ class Link:
                     return
         finally:
             incoming.cancel()
+            await asyncio.wait({incoming})
+            if not incoming.cancelled():
+                incoming.exception()  # looked at: what ended the stream was told already
 
     def _take(self, body: bytes) -> None:
         for message in node_protocol.decode_from_server(body):
@@ -168,6 +176,7 @@ class Link:
             self._renewed(self._node)
         names = {_AGENT, *(entry.name for entry in message.entries)}
         self._not_before = {name: at for name, at in self._not_before.items() if name in names}
+        self._early = {name: pause for name, pause in self._early.items() if name in names}
         self._holdings.authorize(message)
         self._say(connected=True, error=None)
 
@@ -182,10 +191,23 @@ class Link:
             self._node = self._node.renewed(chain, key)
             self._renewed(self._node)
             self._replaced = True
+            self._hold_back(_AGENT)
             return
         life = Lifetime(leaf.not_valid_before_utc, leaf.not_valid_after_utc)
         self._holdings.store(entry, key, chain, life, random.random())  # noqa: S311 - jitter, no secret
+        self._hold_back(entry.name)
         log.info("svid.held", id=entry.spiffe_id, not_after=life.not_after.isoformat())
+
+    def _hold_back(self, name: str) -> None:
+        """What has just arrived and is due again already waits, longer each time."""
+        now = datetime.now(UTC)
+        if self._times().get(name, now + timedelta(1)) > now:
+            self._early.pop(name, None)
+            return
+        pause = self._early.get(name, EARLY_PAUSE)
+        self._early[name] = min(pause * 2, LONGEST_EARLY_PAUSE)
+        self._not_before[name] = now + timedelta(seconds=pause)
+        log.warning("svid.arrived_old", registration=name or "agent", again_in_seconds=pause)
 
     def _due(self) -> list[FromAgent]:
         """What is to be signed now, in one frame; what does not fit is due again at once."""
@@ -207,9 +229,12 @@ class Link:
 
     def _schedule(self) -> dict[str, datetime]:
         """When what is asked for next is due, by registration; what is asked for already is not in it."""
-        times = {_AGENT: renew_at(self._node.lifetime, 0.5), **self._holdings.schedule()}
         asked = {entry.name if entry else _AGENT for entry, _ in self._asked.values()}
-        return {n: max(at, self._not_before.get(n, at)) for n, at in times.items() if n not in asked}
+        return {n: max(at, self._not_before.get(n, at)) for n, at in self._times().items() if n not in asked}
+
+    def _times(self) -> dict[str, datetime]:
+        """When each is due by its own life."""
+        return {_AGENT: renew_at(self._node.lifetime, 0.5), **self._holdings.schedule()}
 
     def _seconds_to_wait(self) -> float:
         next_due = min(self._schedule().values(), default=None)
