@@ -138,7 +138,9 @@ class DeltaStream:
         Not before it subscribed to every type the snapshot has: Envoy asks for listeners only after clusters.
         """
         asked = all(t in self._subscriptions for t, names in self._snapshot.by_type.items() if names)
-        return self._offered and asked and self._are_settled(self._subscriptions)
+        if not self._offered or not asked:
+            return False
+        return self._are_settled(self._subscriptions) or self._only_waits_for_the_refused()
 
     @property
     def refused(self) -> dict[str, tuple[str, ...]]:
@@ -156,6 +158,19 @@ class DeltaStream:
     def _others_settled(self) -> bool:
         others = self._subscriptions.keys() - _BROKEN_LAST
         return self._are_settled(others) and not others & self.refused.keys()
+
+    def _only_waits_for_the_refused(self) -> bool:
+        """All that is left are removals that what the client refused may still need: no more will be sent."""
+        if not (self._subscriptions.keys() - _BROKEN_LAST) & self.refused.keys():
+            return False
+        if not self._are_settled(self._subscriptions.keys() - _BROKEN_LAST):
+            return False
+        last = ((t, s) for t, s in self._subscriptions.items() if t in _BROKEN_LAST)
+        for type_url, s in last:
+            send, gone = self._difference(type_url, s)
+            if s.open is not None or send or any(name not in s.held for name in gone):
+                return False
+        return True
 
     def _are_settled(self, types: Iterable[str]) -> bool:
         found = ((t, self._subscriptions[t]) for t in types)

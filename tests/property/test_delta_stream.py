@@ -159,5 +159,5 @@ class DeltaSession(RuleBasedStateMachine):
             assert set(client.held) <= wanted
 
 
-DeltaSession.TestCase.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+DeltaSession.TestCase.settings = settings(max_examples=250, stateful_step_count=40)
 TestDeltaSession = DeltaSession.TestCase

@@ -351,6 +351,7 @@ def test_a_cluster_stays_while_the_last_good_listener_may_use_it() -> None:
     stream.receive(ack(clusters))
     stream.receive(nack(listeners, "no"))
     assert pending(stream) == []
+    assert stream.is_settled  # there is nothing more to say: its state is refused, not pending
     stream.offer(a_snapshot((CLUSTER, "new", "1"), (LISTENER, "l", "3")))
     stream.receive(ack(only(stream)))
     assert list(only(stream).removed_resources) == ["old"]
