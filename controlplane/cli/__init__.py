@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "bundle": ("controlplane.cli.bundle:bundle", "The trust bundle."),
     "proxy": ("controlplane.cli.proxy:proxy", "What each sidecar holds."),
     "explain": ("controlplane.cli.explain:explain", "Say which rule decides a request, and why."),
+    "validate": ("controlplane.cli.validate:validate", "Say what the API would refuse, offline."),
     "policy": ("controlplane.cli.policy:policy", "Test policies offline."),
     "kubeconfig": ("controlplane.cli.kubeconfig:kubeconfig", "Print a kubeconfig for kubectl."),
     "completion": ("controlplane.cli.completion:completion", "Print a completion script for your shell."),

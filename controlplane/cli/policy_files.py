@@ -21,7 +21,7 @@ def read_tests(files: Sequence[str]) -> tuple[list[PolicyTest], list[Problem]]:
         if not documents and not found:
             problems.append(Problem(codes.MISSING, "", "holds no document", origin=Origin(file)))
         for document in documents:
-            resources, found = _read_resources(document)
+            resources, found = read_resources(document)
             test, more = policy_test.parse(document, resources)
             problems += [*found, *more]
             if test is not None:
@@ -29,7 +29,7 @@ def read_tests(files: Sequence[str]) -> tuple[list[PolicyTest], list[Problem]]:
     return tests, [problem for problem in problems if problem.is_error]
 
 
-def _read_resources(document: Document) -> tuple[list[Document], list[Problem]]:
+def read_resources(document: Document) -> tuple[list[Document], list[Problem]]:
     """The documents of `spec.resourceFiles`, whose patterns start at the folder of the document."""
     documents, problems = list[Document](), list[Problem]()
     folder = Path(document.file).parent

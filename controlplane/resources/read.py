@@ -60,7 +60,7 @@ def check(documents: Sequence[Document]) -> tuple[list[tuple[kinds.Kind, Documen
 
 
 def _texts(path: str, problems: list[Problem]) -> Iterator[tuple[str, str]]:
-    for file in _files(path, problems):
+    for file in list_files(path, problems):
         try:
             text = _read(file).decode("utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
@@ -81,7 +81,8 @@ def _read(file: str) -> bytes:
     return data
 
 
-def _files(path: str, problems: list[Problem]) -> list[str]:
+def list_files(path: str, problems: list[Problem]) -> list[str]:
+    """The files that a path means: a directory's YAML and JSON, sorted, else the path itself."""
     where = Path(path)
     if path == "-" or not where.is_dir():
         return [path]
