@@ -28,7 +28,7 @@ from agent.socket_server import Raw
 from ca import keys, node_protocol
 from ca.errors import NodeProtocolError
 from ca.keys import PrivateKey
-from ca.node_protocol import Authorized, Entry, FromAgent, Hello, Refused, RenewAgent, Sign, Signed
+from ca.node_protocol import Authorized, Entry, FromAgent, Hello, Refused, RenewAgent, Sign, Signed, SignedJwt
 from ca.rotation import Lifetime, renew_at
 from ca.spiffe_id import server_id
 
@@ -163,7 +163,7 @@ class Link:
                     name = entry.name if entry else _AGENT
                     log.warning("svid.refused", registration=name or "agent", reason=reason)
                     self._not_before[name] = datetime.now(UTC) + timedelta(seconds=REFUSED_PAUSE)
-                case Signed() | Refused():
+                case Signed() | SignedJwt() | Refused():
                     raise NodeProtocolError("an answer to nothing")
 
     def _authorized(self, message: Authorized) -> None:

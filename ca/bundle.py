@@ -1,6 +1,6 @@
 """The trust bundle: which authorities vouch for a trust domain. Bundles of two domains are never merged.
 
-Source: SPIFFE_Trust_Domain_and_Bundle §4; X509-SVID §6
+Source: SPIFFE_Trust_Domain_and_Bundle §4; X509-SVID §6; JWT-SVID §6
 """
 
 from __future__ import annotations
@@ -11,20 +11,46 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, cast
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from ca.check import UNREADABLE
-from ca.errors import BundleError
+from ca.csr import PublicKey
+from ca.errors import BundleError, JwkError
+from ca.jwk import from_jwk, to_jwk
 from ca.spiffe_id import TrustDomain
 
 REFRESH_HINT: Final = 300
 MAX_BYTES: Final = 1024 * 1024
 _KEY_TYPES: Final = ("EC", "RSA", "OKP")  # entries of any other are passed over
-_CURVES: Final = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
+
+
+@dataclass(frozen=True, slots=True)
+class JwtKey:
+    """A key that vouches for JWT-SVIDs: `spki` is DER."""
+
+    kid: str
+    spki: bytes
+
+    @property
+    def key(self) -> PublicKey:
+        return _public_key(self.spki)
+
+    def to_jwk(self) -> dict[str, str]:
+        return {**to_jwk(self.key), "kid": self.kid}
+
+
+def jwt_key(kid: str, key: PublicKey) -> JwtKey:
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    return JwtKey(kid, key.public_bytes(serialization.Encoding.DER, form))
+
+
+@lru_cache(maxsize=256)
+def _public_key(spki: bytes) -> PublicKey:
+    return cast("PublicKey", serialization.load_der_public_key(spki))
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +61,7 @@ class TrustBundle:
     x509_authorities: tuple[bytes, ...]
     sequence: int = 1
     refresh_hint: int = REFRESH_HINT
+    jwt_authorities: tuple[JwtKey, ...] = ()
 
     @property
     def certificates(self) -> tuple[x509.Certificate, ...]:
@@ -51,10 +78,18 @@ class TrustBundle:
     def to_spiffe(self) -> dict[str, Any]:
         """The SPIFFE bundle document (a JWK set)."""
         return {
-            "keys": [_jwk(der) for der in self.x509_authorities],
+            "keys": [_jwk(der) for der in self.x509_authorities]
+            + [{**key.to_jwk(), "use": "jwt-svid"} for key in self.jwt_authorities],
             "spiffe_sequence": self.sequence,
             "spiffe_refresh_hint": self.refresh_hint,
         }
+
+    def to_jwks(self) -> dict[str, Any]:
+        """The keys for JWT-SVIDs alone, as the Workload API gives them."""
+        return {"keys": [{**key.to_jwk(), "use": "jwt-svid"} for key in self.jwt_authorities]}
+
+    def jwt_key(self, kid: str) -> JwtKey | None:
+        return next((key for key in self.jwt_authorities if key.kid == kid), None)
 
 
 def pem(der: bytes) -> str:
@@ -82,14 +117,18 @@ def from_spiffe(trust_domain: TrustDomain, data: bytes | str) -> TrustBundle:
     if not isinstance(document.get("keys"), list):
         raise BundleError('a bundle document needs "keys"')
     authorities: list[bytes] = []
+    signing: dict[str, JwtKey] = {}
     for key in cast("list[Any]", document["keys"]):
         if isinstance(key, dict):
             authorities += _authority(cast("dict[str, Any]", key))
+            for found in _jwt_authority(cast("dict[str, Any]", key)):
+                signing.setdefault(found.kid, found)
     return TrustBundle(
         trust_domain,
         tuple(authorities),
         _number(document.get("spiffe_sequence"), 0),
         _number(document.get("spiffe_refresh_hint"), REFRESH_HINT),
+        tuple(signing.values()),
     )
 
 
@@ -108,6 +147,17 @@ def _authority(key: dict[str, Any]) -> list[bytes]:
     return [der]
 
 
+def _jwt_authority(key: dict[str, Any]) -> list[JwtKey]:
+    kid = key.get("kid")
+    if key.get("use") != "jwt-svid" or not isinstance(kid, str) or not kid:
+        return []
+    try:
+        public = from_jwk(key)
+    except JwkError as error:
+        raise BundleError(f"the JWT key {kid!r} cannot be read: {error}") from error
+    return [] if public is None else [jwt_key(kid, public)]
+
+
 def _number(value: Any, default: int) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else default
 
@@ -117,26 +167,8 @@ def _der(certificates: Sequence[x509.Certificate]) -> tuple[bytes, ...]:
 
 
 def _jwk(der: bytes) -> dict[str, Any]:
-    key = x509.load_der_x509_certificate(der).public_key()
-    entry: dict[str, Any] = {"use": "x509-svid", "x5c": [base64.b64encode(der).decode("ascii")]}
-    match key:
-        case ec.EllipticCurvePublicKey():
-            numbers = key.public_numbers()
-            size = (key.key_size + 7) // 8
-            return {
-                "kty": "EC",
-                "crv": _CURVES[key.curve.name],
-                "x": _b64(numbers.x, size),
-                "y": _b64(numbers.y, size),
-                **entry,
-            }
-        case rsa.RSAPublicKey():
-            public = key.public_numbers()
-            return {"kty": "RSA", "n": _b64(public.n), "e": _b64(public.e), **entry}
-        case _:
-            raise BundleError("an authority's key is neither EC nor RSA")
-
-
-def _b64(number: int, size: int = 0) -> str:
-    size = size or (number.bit_length() + 7) // 8
-    return base64.urlsafe_b64encode(number.to_bytes(size, "big")).rstrip(b"=").decode("ascii")
+    try:
+        key = to_jwk(x509.load_der_x509_certificate(der).public_key())
+    except JwkError as error:
+        raise BundleError(f"an authority holds {error}") from error
+    return {**key, "use": "x509-svid", "x5c": [base64.b64encode(der).decode("ascii")]}

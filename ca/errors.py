@@ -5,6 +5,8 @@ CaError
 ├── CsrError            a signing request we do not sign
 ├── RegistrationError   a registration that asks for a name it may not have
 ├── BundleError         a trust bundle that cannot be read
+├── JwkError            a JSON Web Key that is damaged
+├── JwtError            a JWT-SVID that is not valid; `reasons` holds every reason
 ├── TokenError          text that is no join token
 ├── NodeProtocolError   bytes that are no message between agent and server
 ├── KeystoreError       the keystore cannot be read or written
@@ -13,6 +15,8 @@ CaError
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 class CaError(Exception):
@@ -37,6 +41,16 @@ class AuthorityError(CaError):
 
 class BundleError(CaError):
     pass
+
+
+class JwkError(CaError):
+    pass
+
+
+class JwtError(CaError):
+    def __init__(self, reasons: Sequence[str]) -> None:
+        super().__init__("; ".join(reasons))
+        self.reasons = tuple(reasons)
 
 
 class TokenError(CaError):

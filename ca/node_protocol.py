@@ -1,7 +1,8 @@
 """The messages between an agent and the server, as JSON: small, readable, strict.
 
-    agent → server   Attest (over HTTPS, once); on the stream: Hello, then Sign and RenewAgent as needed
-    server → agent   Attested; on the stream: Authorized (at once, and on every change), Signed, Refused
+    agent → server   Attest (over HTTPS, once); on the stream: Hello, then Sign, SignJwt and RenewAgent as
+                     needed, and Acknowledge when all the agent serves believe a bundle
+    server → agent   Attested; on the stream: Authorized (at once, and on every change), Signed, SignedJwt, Refused
 
 A frame on the stream is a list of messages, so an agent asks for many certificates in one.
 """
@@ -18,6 +19,7 @@ from typing import Any, Final, cast
 from ca import bundle as bundles
 from ca.bundle import TrustBundle
 from ca.errors import BundleError, NodeProtocolError, SpiffeIdError
+from ca.jwt_svid import JWT_TTL
 from ca.registrations import Registration
 from ca.spiffe_id import SpiffeId, TrustDomain
 
@@ -54,9 +56,25 @@ class Sign:
 
 
 @dataclass(frozen=True, slots=True)
+class SignJwt:
+    """A JWT-SVID of a registration, for an audience."""
+
+    id: int
+    registration: str
+    audience: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RenewAgent:
     id: int
     csr: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledge:
+    """The bundle with this sequence number is in force for everything the agent serves."""
+
+    sequence: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +87,8 @@ class Entry:
     ttl_seconds: int
     dns_names: tuple[str, ...]
     hint: str
+    jwt_ttl_seconds: int = int(JWT_TTL.total_seconds())
+    federates_with: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, registration: Registration) -> Entry:
@@ -79,15 +99,22 @@ class Entry:
             int(registration.ttl.total_seconds()),
             registration.dns_names,
             registration.hint,
+            int(registration.jwt_ttl.total_seconds()),
+            tuple(sorted(domain.name for domain in registration.federates_with)),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Authorized:
-    """All the agent may hold, and the trust bundle: always complete, never a difference."""
+    """All the agent may hold, and the trust bundles: always complete, never a difference.
+
+    `tainted`: IDs of authorities (X.509: subject key ID, JWT: key ID) whose SVIDs are to be replaced at once.
+    """
 
     entries: tuple[Entry, ...]
     bundle: TrustBundle
+    tainted: tuple[str, ...] = ()
+    federated: tuple[TrustBundle, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +124,23 @@ class Signed:
 
 
 @dataclass(frozen=True, slots=True)
+class SignedJwt:
+    """`issued` and `expires` in seconds since 1970."""
+
+    id: int
+    token: str = field(repr=False)
+    issued: int
+    expires: int
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     id: int
     reason: str
 
 
-FromAgent = Hello | Sign | RenewAgent
-FromServer = Authorized | Signed | Refused
+FromAgent = Hello | Sign | SignJwt | RenewAgent | Acknowledge
+FromServer = Authorized | Signed | SignedJwt | Refused
 
 
 def encode(messages: Sequence[FromAgent | FromServer]) -> bytes:
@@ -141,7 +178,7 @@ def attested_json(message: Attested) -> dict[str, Any]:
 def decode_attested(value: Any) -> Attested:
     """From parsed JSON. Raises: NodeProtocolError."""
     fields = _object(value)
-    return Attested(_text(fields, "agent"), _chain(fields), _bundle(fields))
+    return Attested(_text(fields, "agent"), _chain(fields), _bundle(fields.get("bundle")))
 
 
 def _to_json(message: FromAgent | FromServer) -> dict[str, Any]:
@@ -150,16 +187,24 @@ def _to_json(message: FromAgent | FromServer) -> dict[str, Any]:
             return {"type": "hello", "version": version}
         case Sign(id_, registration, csr):
             return {"type": "sign", "id": id_, "registration": registration, "csr": _b64(csr)}
+        case SignJwt(id_, registration, audience):
+            return {"type": "sign-jwt", "id": id_, "registration": registration, "audience": list(audience)}
         case RenewAgent(id_, csr):
             return {"type": "renew-agent", "id": id_, "csr": _b64(csr)}
-        case Authorized(entries, bundle):
+        case Acknowledge(sequence):
+            return {"type": "acknowledge", "sequence": sequence}
+        case Authorized(entries, bundle, tainted, federated):
             return {
                 "type": "authorized",
                 "entries": [_entry_json(e) for e in entries],
                 "bundle": _bundle_json(bundle),
+                "tainted": list(tainted),
+                "federated": [_bundle_json(one) for one in federated],
             }
         case Signed(id_, chain):
             return {"type": "signed", "id": id_, "chain": [_b64(c) for c in chain]}
+        case SignedJwt(id_, token, issued, expires):
+            return {"type": "signed-jwt", "id": id_, "token": token, "issued": issued, "expires": expires}
         case Refused(id_, reason):
             return {"type": "refused", "id": id_, "reason": reason}
 
@@ -168,6 +213,7 @@ def _entry_json(entry: Entry) -> dict[str, Any]:
     return {
         "name": entry.name, "spiffeId": entry.spiffe_id, "selectors": list(entry.selectors),
         "ttlSeconds": entry.ttl_seconds, "dnsNames": list(entry.dns_names), "hint": entry.hint,
+        "jwtTtlSeconds": entry.jwt_ttl_seconds, "federatesWith": list(entry.federates_with),
     }  # fmt: skip
 
 
@@ -178,11 +224,21 @@ def _bundle_json(bundle: TrustBundle) -> dict[str, Any]:
 _FROM_AGENT: Final[Mapping[str, Callable[[dict[str, Any]], FromAgent]]] = {
     "hello": lambda f: Hello(_text(f, "version", empty=True)),
     "sign": lambda f: Sign(_number(f, "id"), _text(f, "registration"), _bytes(f, "csr")),
+    "sign-jwt": lambda f: SignJwt(_number(f, "id"), _text(f, "registration"), _texts(f, "audience")),
     "renew-agent": lambda f: RenewAgent(_number(f, "id"), _bytes(f, "csr")),
+    "acknowledge": lambda f: Acknowledge(_number(f, "sequence")),
 }
 _FROM_SERVER: Final[Mapping[str, Callable[[dict[str, Any]], FromServer]]] = {
-    "authorized": lambda f: Authorized(tuple(_entry(e) for e in _list(f, "entries")), _bundle(f)),
+    "authorized": lambda f: Authorized(
+        tuple(_entry(e) for e in _list(f, "entries")),
+        _bundle(f.get("bundle")),
+        _texts(f, "tainted"),
+        tuple(_bundle(b) for b in _list(f, "federated")),
+    ),
     "signed": lambda f: Signed(_number(f, "id"), _chain(f)),
+    "signed-jwt": lambda f: SignedJwt(
+        _number(f, "id"), _text(f, "token"), _number(f, "issued"), _number(f, "expires")
+    ),
     "refused": lambda f: Refused(_number(f, "id"), _text(f, "reason", empty=True)),
 }
 
@@ -218,12 +274,12 @@ def _entry(value: Any) -> Entry:
         raise NodeProtocolError(f"spiffeId: {error}") from error
     return Entry(
         _text(f, "name"), identity, _texts(f, "selectors"), _number(f, "ttlSeconds"), _texts(f, "dnsNames"),
-        _text(f, "hint", empty=True),
+        _text(f, "hint", empty=True), _number(f, "jwtTtlSeconds"), _texts(f, "federatesWith"),
     )  # fmt: skip
 
 
-def _bundle(fields: dict[str, Any]) -> TrustBundle:
-    value = _object(fields.get("bundle"))
+def _bundle(found: Any) -> TrustBundle:
+    value = _object(found)
     try:
         domain = TrustDomain.parse(_text(value, "trustDomain"))
         return bundles.from_spiffe(domain, json.dumps(value.get("document")))

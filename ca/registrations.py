@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
+from ca.jwt_svid import JWT_TTL
 from ca.profile import LEAF_TTL
 from ca.spiffe_id import RESERVED, SpiffeId, TrustDomain
 
@@ -35,6 +36,8 @@ class Registration:
     ttl: timedelta = LEAF_TTL
     dns_names: tuple[str, ...] = ()
     hint: str = ""
+    jwt_ttl: timedelta = JWT_TTL
+    federates_with: frozenset[TrustDomain] = frozenset()
 
 
 def held_by(registrations: Iterable[Registration], agent: str) -> tuple[Registration, ...]:

@@ -13,10 +13,11 @@ from typing import Final, Self
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from ca import check, keys, profile, sign
-from ca.bundle import TrustBundle
+from ca import check, jwt_svid, keys, profile, sign
+from ca.bundle import TrustBundle, jwt_key
 from ca.errors import AuthorityError, KeystoreError, RegistrationError, SpiffeIdError
 from ca.issue import X509Svid, issue
+from ca.jwt_svid import JwtSigner, JwtSvid
 from ca.keystore import Keystore
 from ca.registrations import Registration, name_problems
 from ca.rotation import Lifetime, must_replace, until_replacement
@@ -26,6 +27,7 @@ from ca.spiffe_id import SpiffeId, TrustDomain, agent_id, server_id
 SERVER_DNS_NAME: Final = "server.pylis.internal"
 _ROOT: Final = "root.pem"
 _ISSUING: Final = "issuing.pem"
+_JWT: Final = "jwt.pem"
 
 
 def utc_now() -> datetime:
@@ -41,6 +43,7 @@ class CertificateAuthority:
         keystore: Keystore,
         root: Signer,
         issuing: Signer,
+        jwt_signer: JwtSigner,
         clock: Callable[[], datetime],
         new_serial: Callable[[], int],
     ) -> None:
@@ -51,7 +54,10 @@ class CertificateAuthority:
         self._clock = clock
         self._new_serial = new_serial
         der = root.certificate.public_bytes(Encoding.DER)
-        self.bundle = TrustBundle(trust_domain, (der,))
+        self._jwt = jwt_signer
+        self.jwt_issuer = ""
+        vouching = jwt_key(jwt_signer.kid, jwt_signer.key.public_key())
+        self.bundle = TrustBundle(trust_domain, (der,), jwt_authorities=(vouching,))
 
     @classmethod
     def open(
@@ -72,7 +78,7 @@ class CertificateAuthority:
         if issuing is None or must_replace(_lifetime(issuing), clock()):
             issuing = _new_issuing(trust_domain, root, clock(), new_serial())
             keystore.store(_ISSUING, _dump(issuing))
-        return cls(trust_domain, keystore, root, issuing, clock, new_serial)
+        return cls(trust_domain, keystore, root, issuing, _jwt_signer(keystore, root), clock, new_serial)
 
     def issue(self, registration: Registration, csr_der: bytes) -> X509Svid:
         """Raises: CsrError; RegistrationError for a name no workload may have."""
@@ -85,6 +91,24 @@ class CertificateAuthority:
         if problems := name_problems(spiffe_id, dns_names, self.trust_domain):
             raise RegistrationError("; ".join(problems))
         return self._issue(spiffe_id, csr_der, ttl, dns_names)
+
+    def issue_jwt(self, registration: Registration, audience: Sequence[str]) -> JwtSvid:
+        """Raises: JwtError for a bad audience; RegistrationError for a name no workload may have."""
+        return self.issue_jwt_id(registration.spiffe_id, audience, registration.jwt_ttl)
+
+    def issue_jwt_id(self, spiffe_id: SpiffeId, audience: Sequence[str], ttl: timedelta) -> JwtSvid:
+        """An administrator's own choice of ID. Raises: as `issue_jwt`."""
+        if problems := name_problems(spiffe_id, (), self.trust_domain):
+            raise RegistrationError("; ".join(problems))
+        return jwt_svid.mint(
+            spiffe_id,
+            audience,
+            signer=self._jwt,
+            now=self._clock(),
+            ttl=ttl,
+            token_id=f"{self._new_serial():x}",
+            issuer=self.jwt_issuer,
+        )
 
     def issue_agent(self, name: str, csr_der: bytes) -> X509Svid:
         """Raises: CsrError; SpiffeIdError for a name that is no path segment."""
@@ -152,6 +176,21 @@ def _new_issuing(trust_domain: TrustDomain, root: Signer, now: datetime, serial:
     )
     certificate = sign.authority(wanted, root)
     return Signer(certificate, key, (certificate,))
+
+
+def _jwt_signer(keystore: Keystore, root: Signer) -> JwtSigner:
+    """Lives as long as the root."""
+    data = keystore.load(_JWT)
+    if data is None:
+        data = keys.key_pem(keys.new_key())
+        keystore.store(_JWT, data)
+    try:
+        key = keys.load_key(data)
+    except ValueError as error:
+        raise KeystoreError(f"{_JWT} holds no key: restore it from a backup") from error
+    kid = x509.SubjectKeyIdentifier.from_public_key(key.public_key()).digest.hex()
+    life = _lifetime(root)
+    return JwtSigner(kid, key, jwt_svid.algorithm_of(key.public_key()), life.not_before, life.not_after)
 
 
 def _lifetime(signer: Signer) -> Lifetime:

@@ -15,6 +15,7 @@ import structlog
 from ca import node_protocol as protocol
 from ca.errors import CaError, NodeProtocolError
 from ca.node_protocol import (
+    Acknowledge,
     Authorized,
     Entry,
     FromAgent,
@@ -24,6 +25,8 @@ from ca.node_protocol import (
     RenewAgent,
     Sign,
     Signed,
+    SignedJwt,
+    SignJwt,
 )
 from ca.service import CertificateAuthority
 from ca.spiffe_id import agent_name
@@ -90,7 +93,7 @@ class NodeService:
         for message in asked:
             try:
                 match message:
-                    case Hello():
+                    case Hello() | Acknowledge():
                         pass
                     case Sign(id_, registration, csr) if registration in allowed:
                         svid = self._authority.issue(allowed[registration], csr)
@@ -98,7 +101,12 @@ class NodeService:
                             "svid.issued", agent=agent, id=str(svid.spiffe_id), serial=f"{svid.serial:x}"
                         )
                         answers.append(Signed(id_, svid.chain))
-                    case Sign(id_, registration, _):
+                    case SignJwt(id_, registration, audience) if registration in allowed:
+                        token = self._authority.issue_jwt(allowed[registration], audience)
+                        log.info("jwt_svid.issued", agent=agent, id=str(token.spiffe_id), audience=audience)
+                        issued, expires = token.issued_at.timestamp(), token.expires.timestamp()
+                        answers.append(SignedJwt(id_, token.token, int(issued), int(expires)))
+                    case Sign(id_, registration, _) | SignJwt(id_, registration, _):
                         log.warning("svid.refused", agent=agent, registration=registration)
                         answers.append(Refused(id_, "not registered for this agent"))
                     case RenewAgent(id_, csr):

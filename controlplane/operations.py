@@ -21,6 +21,7 @@ import structlog
 from ca import node_protocol
 from ca.attest.join_token import JoinToken, secret_hash
 from ca.errors import CaError, NodeProtocolError, SpiffeIdError
+from ca.jwt_svid import JWT_TTL, MAX_JWT_TTL
 from ca.profile import LEAF_TTL
 from ca.service import CertificateAuthority
 from ca.spiffe_id import SpiffeId, agent_id
@@ -50,6 +51,7 @@ class Operations:
             ("POST", "tokens"): self.create_token,
             ("POST", "attest"): self.attest,
             ("POST", "svids"): self.mint,
+            ("POST", "jwt-svids"): self.mint_jwt,
             ("GET", "proxies"): self.proxies,
         }
 
@@ -98,28 +100,48 @@ class Operations:
     async def mint(self, body: Any, caller: Caller | None) -> Any:
         """`{spiffeId, csr, ttlSeconds, dnsNames}` → `{chain, bundle}` (PEM): an administrator's choice of identity."""
         fields = _object(body)
+        wanted = self._workload(fields)
         try:
-            wanted = SpiffeId.parse(_text(fields, "spiffeId"))
             csr = base64.b64decode(_text(fields, "csr"), validate=True)
-        except (SpiffeIdError, binascii.Error) as error:
+        except binascii.Error as error:
             raise bad_request(f"{error}") from error
-        if wanted.trust_domain != self.authority.trust_domain or not wanted.path or wanted.is_reserved:
-            text = f"this server mints workload identities of {self.authority.trust_domain.id} only"
-            raise bad_request(text)
-        ttl = fields.get("ttlSeconds", int(LEAF_TTL.total_seconds()))
-        if isinstance(ttl, bool) or not isinstance(ttl, int) or not 0 < ttl <= MAX_TTL.total_seconds():
-            raise bad_request(f"ttlSeconds must be between 1 and {int(MAX_TTL.total_seconds())}")
+        ttl = _ttl(fields, LEAF_TTL, MAX_TTL)
         dns = fields.get("dnsNames", [])
         if not isinstance(dns, list) or not all(
             isinstance(d, str) and not d.endswith(".internal") for d in dns
         ):
             raise bad_request("dnsNames must be a list of names that are not the control plane's")
         try:
-            svid = self.authority.issue_id(wanted, csr, timedelta(seconds=ttl), tuple(dns))
+            svid = self.authority.issue_id(wanted, csr, ttl, tuple(dns))
         except (CaError, ValueError) as error:
             raise bad_request(f"csr: {error}") from error
         log.info("svid.minted", id=str(wanted), serial=f"{svid.serial:x}", by=caller.name if caller else "")
         return {"chain": svid.chain_pem, "bundle": self.authority.bundle.to_pem()}
+
+    async def mint_jwt(self, body: Any, caller: Caller | None) -> Any:
+        """`{spiffeId, audience, ttlSeconds}` → `{token, expires}`: an administrator's choice of identity."""
+        fields = _object(body)
+        wanted = self._workload(fields)
+        audience = fields.get("audience")
+        if not isinstance(audience, list) or not all(isinstance(one, str) for one in audience):
+            raise bad_request("audience must be a list of texts")
+        try:
+            svid = self.authority.issue_jwt_id(wanted, audience, _ttl(fields, JWT_TTL, MAX_JWT_TTL))
+        except CaError as error:
+            raise bad_request(f"{error}") from error
+        log.info("jwt_svid.minted", id=str(wanted), audience=audience, by=caller.name if caller else "")
+        return {"token": svid.token, "expires": svid.expires.isoformat()}
+
+    def _workload(self, fields: dict[str, Any]) -> SpiffeId:
+        """Raises: ApiError for an ID that an administrator cannot have either."""
+        try:
+            wanted = SpiffeId.parse(_text(fields, "spiffeId"))
+        except SpiffeIdError as error:
+            raise bad_request(f"{error}") from error
+        if wanted.trust_domain != self.authority.trust_domain or not wanted.path or wanted.is_reserved:
+            text = f"this server mints workload identities of {self.authority.trust_domain.id} only"
+            raise bad_request(text)
+        return wanted
 
     async def proxies(self, _body: Any, _caller: Caller | None) -> Any:
         """What each sidecar holds, as the ledger knows it."""
@@ -138,6 +160,13 @@ def _object(body: Any) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise bad_request("the body is no object")
     return body
+
+
+def _ttl(fields: dict[str, Any], default: timedelta, longest: timedelta) -> timedelta:
+    ttl = fields.get("ttlSeconds", int(default.total_seconds()))
+    if isinstance(ttl, bool) or not isinstance(ttl, int) or not 0 < ttl <= longest.total_seconds():
+        raise bad_request(f"ttlSeconds must be between 1 and {int(longest.total_seconds())}")
+    return timedelta(seconds=ttl)
 
 
 def _text(fields: dict[str, Any], name: str) -> str:

@@ -5,26 +5,31 @@ Bytes are drawn at random, and made by changing good ones, which gets further in
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ca import bundle as bundles
-from ca import keys, node_protocol
+from ca import jwt_svid, keys, node_protocol
 from ca.attest.join_token import JoinToken
 from ca.csr import prove
-from ca.errors import BundleError, CsrError, NodeProtocolError, SpiffeIdError, TokenError
+from ca.errors import BundleError, CsrError, JwtError, NodeProtocolError, SpiffeIdError, TokenError
 from ca.keystore import MemoryKeystore
 from ca.node_protocol import Hello, Sign
 from ca.service import CertificateAuthority
 from ca.spiffe_id import SpiffeId, TrustDomain
 
 TD = TrustDomain.parse("example.org")
-BUNDLE = CertificateAuthority.open(TD, MemoryKeystore()).bundle
+AUTHORITY = CertificateAuthority.open(TD, MemoryKeystore())
+BUNDLE = AUTHORITY.bundle
+NOW = datetime.now(UTC)
+JWT = AUTHORITY.issue_jwt_id(SpiffeId.parse("spiffe://example.org/w"), ["db"], timedelta(minutes=5)).token
 CSR = keys.csr_for(keys.new_key())
 TOKEN = JoinToken("127.0.0.1:1", "127.0.0.1:2", "example.org", "ab" * 32, "local", "secret").encode()
 FRAME = node_protocol.encode([Hello("1"), Sign(1, "a/b", CSR)])
@@ -88,14 +93,36 @@ def test_a_bundle_document(data: bytes) -> None:
 @quick
 @given(
     fields("keys", "spiffe_sequence", "spiffe_refresh_hint"),
-    st.lists(fields("use", "kty", "x5c"), max_size=3),
+    st.lists(fields("use", "kty", "x5c", "kid", "crv", "x", "y", "n", "e"), max_size=3),
 )
 def test_a_bundle_document_of_the_right_shape(
     document: dict[str, Any], entries: list[dict[str, Any]]
 ) -> None:
     ends_well(lambda: bundles.from_spiffe(TD, json.dumps(document)), BundleError)
-    with_use = [{**entry, "use": "x509-svid"} for entry in entries]
-    ends_well(lambda: bundles.from_spiffe(TD, json.dumps({**document, "keys": with_use})), BundleError)
+    for known in (
+        {"use": "x509-svid"},
+        {"use": "jwt-svid", "kid": "1", "kty": "EC", "crv": "P-256"},
+        {"use": "jwt-svid", "kid": "1", "kty": "RSA"},
+    ):
+        keys = [{**entry, **known} for entry in entries]
+        ends_well(
+            lambda keys=keys: bundles.from_spiffe(TD, json.dumps({**document, "keys": keys})), BundleError
+        )
+
+
+@quick
+@given(st.text() | damaged(JWT.encode()).map(lambda b: b.decode("latin-1")))
+def test_a_jwt_svid(token: str) -> None:
+    ends_well(lambda: jwt_svid.read(token), JwtError)
+    jwt_svid.svid_problems(token, BUNDLE, ["db"], NOW)
+
+
+@quick
+@given(fields("alg", "kid", "typ", "crit"), fields("sub", "aud", "exp", "nbf", "iat"))
+def test_a_jwt_svid_of_the_right_shape(header: dict[str, Any], claims: dict[str, Any]) -> None:
+    parts = (base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in (header, claims))
+    token = b".".join((*parts, b"AAAA")).decode()
+    assert jwt_svid.svid_problems(token, BUNDLE, ["db"], NOW)
 
 
 @quick
@@ -123,8 +150,34 @@ def test_frames(data: bytes) -> None:
 
 @quick
 @given(
-    st.sampled_from(["hello", "sign", "renew-agent", "authorized", "signed", "refused"]),
-    fields("version", "id", "registration", "csr", "entries", "bundle", "chain", "reason"),
+    st.sampled_from(
+        [
+            "hello",
+            "sign",
+            "renew-agent",
+            "authorized",
+            "signed",
+            "refused",
+            "sign-jwt",
+            "signed-jwt",
+            "acknowledge",
+        ]
+    ),
+    fields(
+        "version",
+        "id",
+        "registration",
+        "csr",
+        "entries",
+        "bundle",
+        "chain",
+        "reason",
+        "audience",
+        "token",
+        "sequence",
+        "tainted",
+        "federated",
+    ),
 )
 def test_frames_of_the_right_shape(kind: str, message: dict[str, Any]) -> None:
     data = json.dumps([{**message, "type": kind}]).encode()

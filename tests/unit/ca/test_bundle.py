@@ -30,7 +30,7 @@ def test_both_forms_are_read_back(bundle: TrustBundle) -> None:
 
 def test_an_entry_holds_what_spiffe_wants_and_no_more(bundle: TrustBundle) -> None:
     document = bundle.to_spiffe()
-    entry = document["keys"][0]
+    entry, _ = document["keys"]
     assert set(entry) == {"kty", "crv", "x", "y", "use", "x5c"}
     assert (entry["use"], entry["kty"], entry["crv"], len(entry["x5c"])) == ("x509-svid", "EC", "P-256", 1)
     assert base64.b64decode(entry["x5c"][0]) == bundle.x509_authorities[0]
@@ -64,6 +64,17 @@ def test_only_the_first_certificate_of_an_entry_counts(bundle: TrustBundle) -> N
     entry: dict[str, Any] = bundle.to_spiffe()["keys"][0]
     entry["x5c"].append("nonsense")
     assert bundles.from_spiffe(TD, json.dumps({"keys": [entry]})).x509_authorities == bundle.x509_authorities
+
+
+@pytest.mark.spiffe("J-16", "J-17", "B-09", "B-14")
+def test_jwt_keys_without_an_id_or_of_other_kinds_are_passed_over(bundle: TrustBundle) -> None:
+    good: dict[str, Any] = bundle.to_spiffe()["keys"][1]
+    without = {k: v for k, v in good.items() if k != "kid"}
+    odd = [{**good, "kid": ""}, {**good, "kid": 1}, {**good, "use": "sig"}, {**good, "kty": "new"}, without]
+    found = bundles.from_spiffe(TD, json.dumps({"keys": [*odd, good, good]}))
+    assert found.jwt_authorities == bundle.jwt_authorities
+    with pytest.raises(BundleError, match="cannot be read"):
+        bundles.from_spiffe(TD, json.dumps({"keys": [{**good, "x": "AA"}]}))
 
 
 @pytest.mark.parametrize(

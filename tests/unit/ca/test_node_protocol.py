@@ -13,6 +13,7 @@ from ca.keystore import MemoryKeystore
 from ca.node_protocol import (
     MAX_FRAME,
     MAX_MESSAGES,
+    Acknowledge,
     Attest,
     Attested,
     Authorized,
@@ -22,6 +23,8 @@ from ca.node_protocol import (
     RenewAgent,
     Sign,
     Signed,
+    SignedJwt,
+    SignJwt,
 )
 from ca.registrations import Registration
 from ca.service import CertificateAuthority
@@ -51,14 +54,18 @@ def test_an_entry_is_what_an_agent_needs_of_a_registration() -> None:
 
 
 def test_an_agents_messages_are_read_back() -> None:
-    messages = [Hello(""), Hello("7"), Sign(1, "shop/orders", b"\x30\x00"), RenewAgent(2, b"\x30")]
+    messages = [Hello(""), Hello("7"), Sign(1, "shop/orders", b"\x30\x00"), RenewAgent(2, b"\x30"),
+                SignJwt(3, "shop/orders", ("db", "web")), SignJwt(4, "a/b", ()), Acknowledge(7)]  # fmt: skip
     assert protocol.decode_from_agent(protocol.encode(messages)) == messages
 
 
 def test_the_servers_messages_are_read_back(bundle: TrustBundle) -> None:
     messages = [
         Authorized((an_entry(),), bundle),
-        Authorized((), bundle),
+        Authorized(
+            (), bundle, ("ab12",), (TrustBundle(TrustDomain.parse("other.org"), bundle.x509_authorities),)
+        ),
+        SignedJwt(3, "a.b.c", 1, 2),
         Signed(1, (b"a", b"b")),
         Refused(2, "no"),
     ]
@@ -89,6 +96,9 @@ def test_an_agent_cannot_speak_as_the_server(bundle: TrustBundle) -> None:
         {"type": "sign", "id": 1, "registration": "a/b", "csr": "A"},
         {"type": "sign", "id": 1, "registration": "a/b", "csr": "é"},
         {"type": "renew-agent", "id": 1},
+        {"type": "sign-jwt", "id": 1, "registration": "a/b", "audience": "db"},
+        {"type": "sign-jwt", "id": 1, "registration": "a/b", "audience": [1]},
+        {"type": "acknowledge", "sequence": -1},
     ],
 )  # fmt: skip
 def test_a_message_that_is_not_exactly_right_is_refused(message: Any) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from ca import keys
+from ca import jwt_svid, keys
 from ca.errors import AuthorityError, CsrError, KeystoreError, RegistrationError, SpiffeIdError
 from ca.issue import X509Svid
 from ca.keystore import FileKeystore, Keystore, MemoryKeystore
@@ -95,6 +95,15 @@ def test_names_come_from_who_asks() -> None:
     assert names(authority.issue_server(a_csr(), ["mesh"], ["10.0.0.1"])) == [
         "spiffe://example.org/pylis/server", "mesh", "localhost", SERVER_DNS_NAME, "10.0.0.1", "127.0.0.1"
     ]  # fmt: skip
+
+
+def test_a_jwt_svid_is_valid_under_its_bundle_and_of_a_registered_name() -> None:
+    authority = an_authority(Clock())
+    svid = authority.issue_jwt(REGISTRATION, ["db"])
+    assert jwt_svid.svid_problems(svid.token, authority.bundle, ["db"], START) == []
+    assert svid.expires == START + REGISTRATION.jwt_ttl
+    with pytest.raises(RegistrationError):
+        authority.issue_jwt_id(SpiffeId.parse("spiffe://example.org/pylis/server"), ["db"], timedelta(1))
 
 
 def test_an_agents_name_is_one_segment() -> None:
