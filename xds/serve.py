@@ -1,7 +1,7 @@
 """The xDS port (an edge): gRPC over mTLS, delta ADS; who may be told what is the source's decision.
 
-The SVID of the connection decides whose configuration a stream gets. Trust and certificate are asked for at
-each handshake, so both rotate without a restart; a stream ends when the SVID it was opened with expires.
+The SVID of the connection decides whose configuration a stream gets. Trust and certificate rotate without a
+restart (`port_credentials`); a stream ends when the SVID it was opened with expires.
 """
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
@@ -25,6 +25,7 @@ from ca.spiffe_id import SpiffeId
 from xds import schema
 from xds.errors import NotAuthorizedError, ProtocolError, SchemaError
 from xds.ledger import Ledger
+from xds.port_credentials import PortCredentials, ServerIdentity
 from xds.snapshot import Snapshot
 from xds.stream import Acked, DeltaStream, Nacked
 
@@ -43,15 +44,6 @@ _OPTIONS: Final = (
 )
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class ServerIdentity:
-    """What a handshake presents and believes; PEM. `roots` holds every authority a peer may chain to."""
-
-    key: bytes = field(repr=False)
-    chain: bytes
-    roots: bytes
 
 
 class ConfigSource(Protocol):
@@ -117,7 +109,7 @@ class XdsServer:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._address = address
-        self._identity = identity
+        self._credentials = PortCredentials(identity)
         self._source = source
         self._ledger = ledger
         self._extra = extra_handlers
@@ -132,19 +124,23 @@ class XdsServer:
         self._server = grpc.aio.server(options=_OPTIONS)
         handler = grpc.stream_stream_rpc_method_handler(self._delta)
         self._server.add_generic_rpc_handlers((_Methods({DELTA_ADS: handler}), *self._extra))
-        credentials = grpc.dynamic_ssl_server_credentials(
-            self._configuration(), lambda: self._configuration(), require_client_authentication=True
-        )
         try:
-            self.port = self._server.add_secure_port(self._address, credentials)
+            self.port = self._server.add_secure_port(self._address, self._credentials.credentials())
         except RuntimeError as error:
             raise AddressInUseError(self._address) from error
         await self._server.start()
+        host = self._address.rpartition(":")[0].strip("[]")
+        self._credentials.serve_at({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), self.port)  # noqa: S104 - to reach it, not to bind it
 
     async def stop(self, grace_seconds: float = 1.0) -> None:
         """Ends every stream with UNAVAILABLE, so that proxies reconnect elsewhere or later."""
         self.close_streams(lambda _: True, "the control plane is stopping")
+        await self._credentials.stop()
         await self._server.stop(grace_seconds)
+
+    async def refresh_identity(self) -> None:
+        """Afterwards new handshakes use what `identity()` says now. Raises: OSError, TimeoutError."""
+        await self._credentials.refresh()
 
     def publish(self, node_ids: Iterable[str] | None = None) -> None:
         """The source has news for these nodes (None: for all)."""
@@ -159,10 +155,6 @@ class XdsServer:
                 if which(session.peer.identity):
                     session.ending = reason
                     session.wake.set()
-
-    def _configuration(self) -> Any:
-        identity = self._identity()
-        return grpc.ssl_server_certificate_configuration([(identity.key, identity.chain)], identity.roots)
 
     async def _delta(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
         peer = peer_of(context)

@@ -55,7 +55,8 @@ class Mesh:
         self.ca = CertificateAuthority.open(DOMAIN, MemoryKeystore())
         self.source = Source()
         self.ledger = Ledger()
-        self.server = XdsServer("127.0.0.1:0", self._identity, self.source, self.ledger)
+        own = self._identity()
+        self.server = XdsServer("127.0.0.1:0", lambda: own, self.source, self.ledger)
         self.envoy: asyncio.subprocess.Process | None = None
 
     def _identity(self) -> ServerIdentity:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -76,17 +78,21 @@ class Running:
 
     def __init__(self) -> None:
         self.authority = Authority()
-        self.roots = self.authority.roots
+        self.identity = self.authority.server(self.authority.roots)
         self.source = Source()
         self.ledger = Ledger()
         handlers = {"/test.Extra/Echo": grpc.unary_unary_rpc_method_handler(_echo)}
         self.server = XdsServer(
             "127.0.0.1:0",
-            lambda: self.authority.server(self.roots),
+            lambda: self.identity,
             self.source,
             self.ledger,
             [methods(handlers)],
         )
+
+    async def trust(self, roots: bytes) -> None:
+        self.identity = self.authority.server(roots)
+        await self.server.refresh_identity()
 
     @property
     def status(self) -> ProxyStatus:
@@ -170,6 +176,12 @@ async def refusal(channel: Any) -> grpc.StatusCode:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await channel.unary_unary("/test.Extra/Echo")(b"", timeout=5)
     return caught.value.code()
+
+
+async def is_heard(channel: Any) -> bool:
+    with contextlib.suppress(grpc.aio.AioRpcError):
+        return await channel.unary_unary("/test.Extra/Echo")(b"yes", timeout=5) == b"yes"
+    return False
 
 
 async def test_a_proxy_is_told_its_configuration_and_the_ledger_knows(
@@ -284,11 +296,49 @@ async def test_a_client_without_a_certificate_is_refused(running: Running) -> No
 async def test_the_trust_bundle_rotates_without_a_restart(running: Running, connect: Connect) -> None:
     new = Authority()
     assert await refusal(await connect(WEB, new)) is grpc.StatusCode.UNAVAILABLE
-    running.roots += new.roots
+    await running.trust(running.authority.roots + new.roots)
     stream = await a_stream(await connect(WEB, new))
     assert (await stream.hear()).type_url == CLUSTER
-    running.roots = new.roots
+    await running.trust(new.roots)
     assert await refusal(await connect(WEB)) is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_changed_identity_is_taken_up_by_itself(running: Running, connect: Connect) -> None:
+    new = Authority()
+    running.identity = running.authority.server(running.authority.roots + new.roots)
+    async with asyncio.timeout(20):
+        while not await is_heard(await connect(WEB, new)):
+            pass
+
+
+async def test_handshakes_go_on_while_the_certificate_rotates(running: Running) -> None:
+    """grpc frees the old configuration at once: a handshake that still wanted it took the process down."""
+    presented = set[bytes]()
+
+    async def knock() -> None:
+        context = ssl.create_default_context(cadata=running.authority.roots.decode())
+        key, chain = running.authority.client(WEB)
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(chain + key)
+            file.flush()
+            context.load_cert_chain(file.name)
+        context.set_alpn_protocols(["h2"])
+        for _ in range(20):
+            _, writer = await asyncio.open_connection("localhost", running.server.port, ssl=context)
+            presented.add(writer.get_extra_info("ssl_object").getpeercert(binary_form=True))
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    async def rotate() -> None:
+        for _ in range(5):
+            await running.trust(running.authority.roots)
+
+    async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+        tasks.create_task(rotate())
+        for _ in range(10):
+            tasks.create_task(knock())
+    assert len(presented) > 1
 
 
 async def test_a_stream_does_not_outlive_the_certificate_it_was_opened_with(

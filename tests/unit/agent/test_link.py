@@ -47,7 +47,8 @@ class ControlPlane:
         self.first: Callable[[], FromServer] = lambda: Authorized(self.entries, mesh.ca.bundle)
         self.server: XdsServer | None = None
         self.port = 0
-        self.identity: Callable[[], ServerIdentity] = self.own_identity
+        own = self.own_identity()
+        self.identity: Callable[[], ServerIdentity] = lambda: own
         self._queues: set[asyncio.Queue[list[FromServer]]] = set()
 
     def own_identity(self) -> ServerIdentity:
@@ -58,6 +59,11 @@ class ControlPlane:
     def as_server(self, key: keys.PrivateKey, svid: Any) -> ServerIdentity:
         roots = self.mesh.ca.bundle.to_pem().encode()
         return ServerIdentity(keys.key_pem(key), svid.chain_pem.encode(), roots)
+
+    async def become(self, identity: ServerIdentity) -> None:
+        self.identity = lambda: identity
+        assert self.server is not None
+        await self.server.refresh_identity()
 
     async def start(self) -> None:
         handler = grpc.stream_stream_rpc_method_handler(self._sync)
@@ -245,7 +251,7 @@ async def test_another_identity_of_the_same_mesh_is_not_the_control_plane(
 ) -> None:
     key = keys.new_key()
     svid = mesh.svid(mesh.entry("shop/thief"), key)
-    plane.identity = lambda: plane.as_server(key, svid)
+    await plane.become(plane.as_server(key, svid))
     async with linked(mesh, plane) as agent:
         await until(lambda: agent.link.error is not None)
         assert "not that of spiffe://example.org/pylis/server" in agent.link.error
@@ -258,7 +264,7 @@ async def test_a_server_of_another_authority_is_not_believed(
     stranger = CertificateAuthority.open(TrustDomain.parse("example.org"), MemoryKeystore())
     key = keys.new_key()
     svid = stranger.issue_server(keys.csr_for(key), (), ())
-    plane.identity = lambda: plane.as_server(key, svid)
+    await plane.become(plane.as_server(key, svid))
     async with linked(mesh, plane) as agent:
         await until(lambda: agent.link.error is not None)
         assert "certificate verify failed" in agent.link.error
