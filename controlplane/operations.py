@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ from xds.ledger import Ledger, ProxyStatus
 
 JOIN_TOKENS: Final = "jointokens.internal"
 MAX_TOKEN_TTL: Final = timedelta(days=1)
+MAX_RECORDS: Final = 10_000
 log = structlog.get_logger()
 
 
@@ -53,6 +55,8 @@ class Operations:
             ("POST", "svids"): self.mint,
             ("POST", "jwt-svids"): self.mint_jwt,
             ("GET", "proxies"): self.proxies,
+            ("GET", "audit"): self.audit,
+            ("GET", "audit/verify"): self.verify_audit,
         }
 
     async def create_token(self, body: Any, caller: Caller | None) -> Any:
@@ -146,6 +150,34 @@ class Operations:
     async def proxies(self, _body: Any, _caller: Caller | None) -> Any:
         """What each sidecar holds, as the ledger knows it."""
         return {"items": [_proxy(status) for status in self.ledger.status()]}
+
+    async def audit(self, body: Any, _: Caller | None) -> Any:
+        """`?after=N&limit=M` → `{items, head}`; a negative `after` counts from the end."""
+        fields, head = _object(body), await self.store.audit_head()
+        after, limit = _number(fields, "after", 0), _number(fields, "limit", 1000)
+        if after < 0:
+            after = max(0, head.sequence + after)
+        if not 0 < limit <= MAX_RECORDS:
+            raise bad_request(f"limit must be between 1 and {MAX_RECORDS}")
+        records = await self.store.audit_records(after, limit)
+        items = [json.loads(record.line()) for record in records]
+        return {"items": items, "head": {"sequence": head.sequence, "hash": head.hash}}
+
+    async def verify_audit(self, _body: Any, _caller: Caller | None) -> Any:
+        """Follows the whole chain → `{ok, records, head, faults}`."""
+        head, faults = await self.store.verify_audit()
+        return {
+            "ok": not faults,
+            "head": {"sequence": head.sequence, "hash": head.hash},
+            "faults": [{"sequence": f.sequence, "reason": f.reason} for f in faults],
+        }
+
+
+def _number(fields: dict[str, Any], name: str, default: int) -> int:
+    text = str(fields.get(name, default))
+    if not text.removeprefix("-").isdigit() or not text.isascii() or len(text) > 18:
+        raise bad_request(f"{name} must be a whole number")
+    return int(text)
 
 
 def _proxy(s: ProxyStatus) -> dict[str, Any]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import ssl
+import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import structlog
@@ -14,7 +15,8 @@ from aiohttp import web
 from controlplane.api import discovery, tokens
 from controlplane.api.errors import ApiError, respond
 from controlplane.api.resources import Resources, read_json
-from controlplane.api.tokens import Caller
+from controlplane.api.tokens import CALLER, Caller
+from controlplane.audit import Decision, Entry
 from controlplane.store.port import Store
 
 Operation = Callable[[Any, Caller | None], Awaitable[Any]]
@@ -24,7 +26,6 @@ OPEN_PATHS: Final = frozenset(
 MAX_BODY: Final = 3 * 1024 * 1024
 
 log = structlog.get_logger()
-_CALLER: Final = web.RequestKey("caller", Caller)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,23 +101,45 @@ def _authentication(store: Store) -> Any:
     async def check(
         request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
+        request_id = str(uuid.uuid4())
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         caller = await tokens.authenticate(store, token.strip()) if scheme.lower() == "bearer" else None
         if caller is not None:
-            request[_CALLER] = caller
+            caller = replace(caller, source=request.remote or "", request_id=request_id)
+            request[CALLER] = caller
         elif request.path not in OPEN_PATHS:
             raise ApiError(
                 401, "Unauthorized", "Unauthorized: send a bearer token (pylis kubeconfig holds one)"
             )
-        return await handler(request)
+        return await _audited(store, request, caller, handler)
 
     return check
+
+
+async def _audited(
+    store: Store,
+    request: web.Request,
+    caller: Caller | None,
+    handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
+) -> web.StreamResponse:
+    """A refused change is in the audit log before the caller hears of it."""
+    try:
+        return await handler(request)
+    except ApiError as error:
+        if caller is not None and request.method not in ("GET", "HEAD"):
+            await store.record(
+                Entry(
+                    request.method.lower(), caller.name, Decision.REFUSE, source=caller.source,
+                    request_id=caller.request_id, reason=str(error), detail={"path": request.path, "status": error.code},
+                )
+            )  # fmt: skip
+        raise
 
 
 def _operation(operation: Operation) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def handle(request: web.Request) -> web.Response:
         body = await read_json(request) if request.can_read_body else {**request.query}
-        return web.json_response(await operation(body, request.get(_CALLER)))
+        return web.json_response(await operation(body, request.get(CALLER)))
 
     return handle
 

@@ -17,6 +17,9 @@ from aiohttp import web
 from controlplane.api import objects
 from controlplane.api.errors import ApiError, bad_request, from_store, not_found
 from controlplane.api.objects import Object
+from controlplane.api.tokens import CALLER, Caller
+from controlplane.audit import Entry
+from controlplane.difference import differences
 from controlplane.resources.kinds import Kind, by_plural
 from controlplane.store.port import Change, Event, Key, Record, Store, StoreError
 
@@ -114,9 +117,10 @@ class Resources:
         if _dry_run(request):
             if await self._store.get(key) is not None:
                 raise ApiError(409, "AlreadyExists", f'{target.kind.resource} "{key.name}" already exists')
-            return _answer(request, target.kind, Record(key, stored, 0, 0), 201)
+            return _answer(request, target.kind, Record.of(key, stored, 0, 0), 201)
         try:
-            record = await self._store.create(key, stored)
+            entry = _entry(request, "create", key, None, stored)
+            record = await self._store.create(key, stored, audit=entry)
         except StoreError as error:
             raise from_store(error, target.kind, key.name) from error
         return _answer(request, target.kind, record, 201)
@@ -155,8 +159,11 @@ class Resources:
             )
         stored = objects.accept(target.kind, body, target.namespace, target.name, old.value, _now(), "")
         if _dry_run(request):
-            return _answer(request, target.kind, Record(old.key, stored, old.created, old.revision))
-        record = await self._store.replace(target.key, stored, old.revision)
+            return _answer(request, target.kind, Record.of(old.key, stored, old.created, old.revision))
+        entry = _entry(
+            request, "patch" if request.method == "PATCH" else "update", target.key, old.value, stored
+        )
+        record = await self._store.replace(target.key, stored, old.revision, audit=entry)
         return _answer(request, target.kind, record)
 
     async def _delete(self, request: web.Request, target: Target) -> web.Response:
@@ -164,7 +171,8 @@ class Resources:
         if target.kind.kind == "Namespace":
             await self._namespace_is_empty(target.name)
         if not _dry_run(request):
-            await self._store.delete(target.key, record.revision)
+            entry = _entry(request, "delete", target.key, record.value, None)
+            await self._store.delete(target.key, record.revision, audit=entry)
         details = {"name": target.name, "group": target.kind.group, "kind": target.kind.plural}
         details["uid"] = record.value["metadata"]["uid"]
         status = {
@@ -181,7 +189,8 @@ class Resources:
         wanted = _filter(request)
         gone = [r for r in records if wanted(objects.shown(target.kind, r))]
         for record in gone if not _dry_run(request) else ():
-            await self._store.delete(record.key)
+            entry = _entry(request, "deletecollection", record.key, record.value, None)
+            await self._store.delete(record.key, audit=entry)
         items = [objects.shown(target.kind, r) for r in gone]
         kind = target.kind
         metadata = {"resourceVersion": str(revision)}
@@ -243,6 +252,16 @@ class Resources:
             if kind.namespaced and (await self._store.list(kind.resource, name))[0]:
                 text = f'namespace "{name}" still holds {kind.plural}; delete them first'
                 raise ApiError(409, "Conflict", text)
+
+
+def _entry(request: web.Request, verb: str, key: Key, old: Object | None, new: Object | None) -> Entry:
+    """What the audit log keeps of a change: a diff without what the server itself wrote."""
+    caller = request.get(CALLER) or Caller("")
+    detail = {"diff": differences(old, new, secret=key.resource == "secrets")}
+    return Entry(
+        verb, caller.name, resource=key.resource, namespace=key.namespace, name=key.name, source=caller.source,
+        request_id=caller.request_id, detail=detail,
+    )  # fmt: skip
 
 
 def _seen_as(event: Event, wanted: bool, was_shown: bool) -> str | None:

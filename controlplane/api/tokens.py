@@ -7,6 +7,8 @@ import secrets
 from dataclasses import dataclass
 from typing import Final
 
+from aiohttp import web
+
 from controlplane.store.port import Key, Store
 
 RESOURCE: Final = "apitokens.internal"
@@ -14,9 +16,14 @@ RESOURCE: Final = "apitokens.internal"
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who sent a request."""
+    """Who sent a request, from where (an IP address), and the request's ID."""
 
     name: str
+    source: str = ""
+    request_id: str = ""
+
+
+CALLER: Final = web.RequestKey("caller", Caller)
 
 
 async def create(store: Store, name: str) -> str:

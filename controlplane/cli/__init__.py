@@ -27,6 +27,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "explain": ("controlplane.cli.explain:explain", "Say which rule decides a request, and why."),
     "validate": ("controlplane.cli.validate:validate", "Say what the API would refuse, offline."),
     "policy": ("controlplane.cli.policy:policy", "Test policies offline."),
+    "audit": (
+        "controlplane.cli.audit:audit",
+        "Who changed what, and who was refused; check that nobody rewrote it.",
+    ),
     "kubeconfig": ("controlplane.cli.kubeconfig:kubeconfig", "Print a kubeconfig for kubectl."),
     "completion": ("controlplane.cli.completion:completion", "Print a completion script for your shell."),
 }

@@ -20,13 +20,19 @@ class EventLog:
         self.revision = revision
         self._news = asyncio.Event()
 
-    def append(self, event: Event) -> None:
-        if len(self._events) == KEPT:
-            self._oldest = self._events[0].record.revision
-        self._events.append(event)
-        self.revision = event.record.revision
-        self._news.set()
-        self._news = asyncio.Event()
+    def append(self, *events: Event) -> None:
+        for event in events:
+            if len(self._events) == KEPT:
+                self._oldest = self._events[0].record.revision
+            self._events.append(event)
+            self.revision = event.record.revision
+        self._wake()
+
+    def restart(self, revision: int) -> None:
+        """Changes were missed: nobody can go on from before `revision`."""
+        self._events.clear()
+        self._oldest = self.revision = revision
+        self._wake()
 
     def after(self, revision: int) -> list[Event]:
         """Raises: GoneError."""
@@ -49,3 +55,7 @@ class EventLog:
                 yield event
             if not events:
                 await news.wait()
+
+    def _wake(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()

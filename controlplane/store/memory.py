@@ -2,77 +2,98 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import cast
 
+from controlplane.audit import AuditRecord, Entry, Fault, Head, verify
+from controlplane.store.clock import utc_now
 from controlplane.store.event_log import EventLog
-from controlplane.store.port import (
-    AlreadyExistsError,
-    Change,
-    ConflictError,
-    Event,
-    Key,
-    NotFoundError,
-    Record,
-    Value,
-)
+from controlplane.store.port import Event, Key, Record, StoreError, Value, encode
+from controlplane.store.resident import Resident
+from controlplane.store.transaction import Batch, Create, Delete, Note, Replace, Write
 
 
 class MemoryStore:
-    def __init__(self) -> None:
-        self._records: dict[Key, Record] = {}
+    def __init__(self, clock: Callable[[], str] = utc_now) -> None:
+        self._resident = Resident()
         self._log = EventLog(0)
+        self._events: list[Event] = []
+        self._audit: list[AuditRecord] = []
+        self._clock = clock
 
     @property
     def revision(self) -> int:
         return self._log.revision
 
+    @property
+    def leading(self) -> bool:
+        return True
+
     async def get(self, key: Key) -> Record | None:
-        return self._records.get(key)
+        return self._resident.records.get(key)
 
     async def list(self, resource: str, namespace: str | None = None) -> tuple[list[Record], int]:
-        found = [
-            r for k, r in sorted(self._records.items())
-            if k.resource == resource and namespace in (None, k.namespace)
-        ]  # fmt: skip
-        return found, self.revision
+        return self._resident.list(resource, namespace), self.revision
 
-    async def create(self, key: Key, value: Value) -> Record:
-        if key in self._records:
-            raise AlreadyExistsError(f"{key} already exists")
-        revision = self.revision + 1
-        return self._put(Change.ADDED, Record(key, value, revision, revision))
+    async def create(self, key: Key, value: Value, *, audit: Entry | None = None) -> Record:
+        return cast("Record", self._write(Create(key, encode(value), audit)))
 
-    async def replace(self, key: Key, value: Value, expected: int | None = None) -> Record:
-        old = self._expect(key, expected)
-        if old.value == value:
-            return old
-        return self._put(Change.MODIFIED, Record(key, value, old.created, self.revision + 1))
+    async def replace(
+        self,
+        key: Key,
+        value: Value,
+        expected: int | None = None,
+        *,
+        audit: Entry | None = None,
+        minor: bool = False,
+    ) -> Record:
+        return cast("Record", self._write(Replace(key, encode(value), expected, audit, minor)))
 
-    async def delete(self, key: Key, expected: int | None = None) -> Record:
-        old = self._expect(key, expected)
-        del self._records[key]
-        gone = Record(key, old.value, old.created, self.revision + 1)
-        self._log.append(Event(Change.DELETED, gone))
-        return gone
+    async def delete(self, key: Key, expected: int | None = None, *, audit: Entry | None = None) -> Record:
+        return cast("Record", self._write(Delete(key, expected, audit)))
 
     async def take(self, key: Key) -> Record | None:
-        return await self.delete(key) if key in self._records else None
+        return await self.delete(key) if key in self._resident.records else None
 
     def watch(self, after: int) -> AsyncIterator[Event]:
         return self._log.watch(after)
 
+    def changes(self, after: int) -> Sequence[Event]:
+        return self._log.after(after)
+
+    async def history(self, key: Key) -> list[Event]:
+        return [e for e in self._events if e.record.key == key and not e.minor]
+
+    async def compact(self) -> None:
+        """Nothing outlives the process: nothing needs to go before."""
+
+    async def check(self) -> None:
+        """Memory is always there."""
+
+    async def record(self, *entries: Entry) -> None:
+        self._write(Note(entries))
+
+    async def audit_records(self, after: int = 0, limit: int = 1000) -> list[AuditRecord]:
+        return self._audit[after : after + limit]
+
+    async def audit_head(self) -> Head:
+        return self._audit[-1].head if self._audit else Head()
+
+    async def verify_audit(self) -> tuple[Head, list[Fault]]:
+        return verify(record.line() for record in self._audit)
+
     async def close(self) -> None:
-        self._records.clear()
+        self._resident = Resident()
 
-    def _put(self, change: Change, record: Record) -> Record:
-        self._records[record.key] = record
-        self._log.append(Event(change, record))
-        return record
-
-    def _expect(self, key: Key, expected: int | None) -> Record:
-        old = self._records.get(key)
-        if old is None:
-            raise NotFoundError(f"{key} does not exist")
-        if expected is not None and expected != old.revision:
-            raise ConflictError(f"{key} changed: it is at {old.revision}, not {expected}")
-        return old
+    def _write(self, write: Write) -> Record | None:
+        head = self._audit[-1].head if self._audit else Head()
+        batch = Batch(self.revision, head, self._resident.records, self._clock())
+        outcome = batch.outcome(write)
+        if isinstance(outcome, StoreError):
+            raise outcome
+        self._resident.take_over(batch.changed)
+        self._audit += batch.audit
+        self._events += batch.events
+        if batch.events:
+            self._log.append(*batch.events)
+        return outcome

@@ -5,17 +5,22 @@
     ├── NotFoundError
     ├── ConflictError      the object changed since the caller read it
     ├── GoneError          that revision is too old to be watched from: list again
+    ├── UnavailableError   the store cannot be reached or written now; the write may or may not have happened
     └── UnusableError      the store's files cannot be used; the message says what to do
 
-An acknowledged write is durable. A write that changes nothing raises no revision and makes no event.
+An acknowledged write is durable, and so is the audit entry that came with it: both or neither.
+A write that changes nothing raises no revision, makes no event and no audit record.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
+
+from controlplane.audit import AuditRecord, Entry, Fault, Head
 
 Value = dict[str, Any]  # a JSON object; treated as immutable once stored
 
@@ -40,6 +45,10 @@ class GoneError(StoreError):
     pass
 
 
+class UnavailableError(StoreError):
+    pass
+
+
 class UnusableError(StoreError):
     pass
 
@@ -56,14 +65,28 @@ class Key:
         return "/".join(part for part in (self.resource, self.namespace, self.name) if part)
 
 
+def encode(value: Value) -> str:
+    """The text a value is kept as; the order of fields is kept."""
+    return json.dumps(value, separators=(",", ":"))
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
-    """`created` and `revision` are store revisions: of its creation and of its last change."""
+    """`text` is the value's JSON; `created` and `revision` are store revisions: of creation and last change."""
 
     key: Key
-    value: Value
+    text: str
     created: int
     revision: int
+
+    @classmethod
+    def of(cls, key: Key, value: Value, created: int, revision: int) -> Self:
+        return cls(key, encode(value), created, revision)
+
+    @property
+    def value(self) -> Value:
+        """A fresh object at each call: keep it if you read it twice."""
+        return json.loads(self.text)
 
 
 class Change(StrEnum):
@@ -74,28 +97,61 @@ class Change(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """`record` holds the last value for DELETED, with the revision of the deletion."""
+    """`record` holds the last value for DELETED, with the revision of the deletion.
+
+    `minor` marks what history need not show (a change of status only); `time` (RFC 3339) and `author` say
+    when and who.
+    """
 
     change: Change
     record: Record
+    minor: bool = False
+    time: str = ""
+    author: str = ""
 
 
-class Store(Protocol):
+class AuditLog(Protocol):
+    """Append-only and hash-chained; what `controlplane.audit` says of a record."""
+
+    async def record(self, *entries: Entry) -> None:
+        """Durable when it returns. Raises: UnavailableError."""
+        ...
+
+    async def audit_records(self, after: int = 0, limit: int = 1000) -> list[AuditRecord]:
+        """Those with a sequence greater than `after`, in order."""
+        ...
+
+    async def audit_head(self) -> Head: ...
+
+    async def verify_audit(self) -> tuple[Head, list[Fault]]:
+        """The whole chain as it is stored, and the seal of its head."""
+        ...
+
+
+class Store(AuditLog, Protocol):
     async def get(self, key: Key) -> Record | None: ...
 
     async def list(self, resource: str, namespace: str | None = None) -> tuple[list[Record], int]:
         """Sorted by key, and the revision the list is true at. `namespace` None: all."""
         ...
 
-    async def create(self, key: Key, value: Value) -> Record:
+    async def create(self, key: Key, value: Value, *, audit: Entry | None = None) -> Record:
         """Raises: AlreadyExistsError."""
         ...
 
-    async def replace(self, key: Key, value: Value, expected: int | None = None) -> Record:
+    async def replace(
+        self,
+        key: Key,
+        value: Value,
+        expected: int | None = None,
+        *,
+        audit: Entry | None = None,
+        minor: bool = False,
+    ) -> Record:
         """`expected`: the revision the caller read. Raises: NotFoundError, ConflictError."""
         ...
 
-    async def delete(self, key: Key, expected: int | None = None) -> Record:
+    async def delete(self, key: Key, expected: int | None = None, *, audit: Entry | None = None) -> Record:
         """Raises: NotFoundError, ConflictError."""
         ...
 
@@ -107,7 +163,28 @@ class Store(Protocol):
         """Every change after a revision, in order, without end. Raises: GoneError."""
         ...
 
+    def changes(self, after: int) -> Sequence[Event]:
+        """What `watch` would tell at once, without waiting. Raises: GoneError."""
+        ...
+
+    async def history(self, key: Key) -> list[Event]:
+        """The kept changes of one name, oldest first, without minor ones."""
+        ...
+
+    async def compact(self) -> None:
+        """Drops changes older than what history and watches promise. For the leader, now and then."""
+        ...
+
     @property
     def revision(self) -> int: ...
+
+    @property
+    def leading(self) -> bool:
+        """Is this the one server that does what must be done once (rotation, clean-up)?"""
+        ...
+
+    async def check(self) -> None:
+        """Raises: UnavailableError when reads or writes cannot be served now."""
+        ...
 
     async def close(self) -> None: ...

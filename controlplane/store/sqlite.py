@@ -1,107 +1,106 @@
-"""The default store: one SQLite file, WAL, synchronous=FULL; one thread owns the connection.
+"""The default store: one SQLite file, WAL, synchronous=FULL; one thread owns the connection, one process the file.
 
-A write is acknowledged when SQLite has synced it. Events are kept in the file, so a watch survives a restart.
+A write is acknowledged when SQLite has synced it. All records are in memory too, so reads ask no disk; events and
+the audit log are kept in the file, so watches, history and the chain survive a restart.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
+import fcntl
+import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
+from controlplane import audit as chain
+from controlplane.audit import AuditRecord, Entry, Fault, Head
+from controlplane.store import vault as vaults
+from controlplane.store.clock import utc_now
+from controlplane.store.committer import Committer, Outcome
 from controlplane.store.event_log import KEPT, EventLog
 from controlplane.store.port import (
-    AlreadyExistsError,
     Change,
-    ConflictError,
     Event,
     Key,
     NotFoundError,
     Record,
+    UnavailableError,
     UnusableError,
     Value,
+    encode,
 )
+from controlplane.store.resident import Resident
+from controlplane.store.schema import HISTORY_KEPT, migrate_sqlite
+from controlplane.store.transaction import Batch, Create, Delete, Note, Replace, Write
+from controlplane.store.vault import Vault
 
-_VERSION: Final = 1
-_SCHEMA: Final = """
-CREATE TABLE objects (
-    resource TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL,
-    value TEXT NOT NULL, created INTEGER NOT NULL, revision INTEGER NOT NULL,
-    PRIMARY KEY (resource, namespace, name)
-) WITHOUT ROWID;
-CREATE TABLE events (
-    revision INTEGER PRIMARY KEY, change TEXT NOT NULL,
-    resource TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL,
-    value TEXT NOT NULL, created INTEGER NOT NULL
-);
-CREATE TABLE counter (revision INTEGER NOT NULL);
-INSERT INTO counter VALUES (0);
-"""
 _Result = TypeVar("_Result")
+_EVENT: Final = "change, resource, namespace, name, value, created, revision, minor, time, author"
+_PAGE: Final = 1000
 
 
 class SqliteStore:
     """Make it with `open`."""
 
-    def __init__(self, connection: sqlite3.Connection, thread: ThreadPoolExecutor, log: EventLog) -> None:
-        self._db = connection
-        self._thread = thread
-        self._log = log
+    def __init__(self, file: _File, clock: Callable[[], str]) -> None:
+        self._file = file
+        self._clock = clock
+        self._thread = file.thread
+        self._resident = Resident(file.records)
+        self._log = EventLog(file.revision, file.events)
+        self._head = file.head
+        file.records, file.events = [], []
+        self._committer = Committer(self._persist)
 
     @classmethod
-    async def open(cls, path: Path) -> Self:
-        """Raises: UnusableError."""
+    async def open(cls, path: Path, outer: bytes | None = None, clock: Callable[[], str] = utc_now) -> Self:
+        """`outer`: the envelope key; None: the one in the file beside it. Raises: UnusableError."""
         thread = ThreadPoolExecutor(1, "sqlite")
         try:
-            connection, revision, events = await asyncio.get_running_loop().run_in_executor(
-                thread, _open, path
-            )
+            file = await asyncio.get_running_loop().run_in_executor(thread, _File, path, outer, thread)
+        except UnusableError:
+            thread.shutdown()
+            raise
         except (sqlite3.Error, OSError) as error:
             thread.shutdown()
             raise UnusableError(
                 f"cannot use {path} as store: {error}; check the directory and its rights"
             ) from error
-        return cls(connection, thread, EventLog(revision, events))
+        return cls(file, clock)
 
     @property
     def revision(self) -> int:
         return self._log.revision
 
+    @property
+    def leading(self) -> bool:
+        return True
+
     async def get(self, key: Key) -> Record | None:
-        return await self._run(lambda: _get(self._db, key))
+        return self._resident.records.get(key)
 
     async def list(self, resource: str, namespace: str | None = None) -> tuple[list[Record], int]:
-        return await self._run(lambda: _list(self._db, resource, namespace))
+        return self._resident.list(resource, namespace), self.revision
 
-    async def create(self, key: Key, value: Value) -> Record:
-        def work(revision: int) -> Event:
-            if _get(self._db, key) is not None:
-                raise AlreadyExistsError(f"{key} already exists")
-            return Event(Change.ADDED, Record(key, value, revision, revision))
+    async def create(self, key: Key, value: Value, *, audit: Entry | None = None) -> Record:
+        return await self._committer.write(Create(key, encode(value), audit))
 
-        return (await self._write(work)).record
+    async def replace(
+        self,
+        key: Key,
+        value: Value,
+        expected: int | None = None,
+        *,
+        audit: Entry | None = None,
+        minor: bool = False,
+    ) -> Record:
+        return await self._committer.write(Replace(key, encode(value), expected, audit, minor))
 
-    async def replace(self, key: Key, value: Value, expected: int | None = None) -> Record:
-        old = await self._run(lambda: _expect(self._db, key, expected))
-        if old.value == value:
-            return old
-
-        def work(revision: int) -> Event:
-            current = _expect(self._db, key, expected)
-            return Event(Change.MODIFIED, Record(key, value, current.created, revision))
-
-        return (await self._write(work)).record
-
-    async def delete(self, key: Key, expected: int | None = None) -> Record:
-        def work(revision: int) -> Event:
-            old = _expect(self._db, key, expected)
-            return Event(Change.DELETED, Record(key, old.value, old.created, revision))
-
-        return (await self._write(work)).record
+    async def delete(self, key: Key, expected: int | None = None, *, audit: Entry | None = None) -> Record:
+        return await self._committer.write(Delete(key, expected, audit))
 
     async def take(self, key: Key) -> Record | None:
         try:
@@ -112,93 +111,191 @@ class SqliteStore:
     def watch(self, after: int) -> AsyncIterator[Event]:
         return self._log.watch(after)
 
+    def changes(self, after: int) -> Sequence[Event]:
+        return self._log.after(after)
+
+    async def history(self, key: Key) -> list[Event]:
+        return await self._run(lambda: self._file.history(key))
+
+    async def compact(self) -> None:
+        await self._run(self._file.compact)
+
+    async def check(self) -> None:
+        await self._run(self._file.check)
+
+    async def record(self, *entries: Entry) -> None:
+        await self._committer.note(Note(entries))
+
+    async def audit_records(self, after: int = 0, limit: int = 1000) -> list[AuditRecord]:
+        lines = await self._run(lambda: self._file.audit_lines(after, limit))
+        return [chain.decode(line) for line in lines]
+
+    async def audit_head(self) -> Head:
+        return self._head
+
+    async def verify_audit(self) -> tuple[Head, list[Fault]]:
+        head, faults, after = Head(), list[Fault](), 0
+        while lines := await self._run(lambda after=after: self._file.audit_lines(after, _PAGE, by_row=True)):
+            head, found = chain.verify(lines, head)
+            faults += found
+            after += len(lines)
+        return head, faults + await self._run(lambda: self._file.check_seal(head))
+
+    async def backup(self, path: Path) -> None:
+        """A consistent copy while writes go on. Raises: UnavailableError."""
+        await self._run(lambda: self._file.backup(path))
+
     async def close(self) -> None:
-        await self._run(self._db.close)
+        await self._committer.close()
+        await self._run(self._file.close)
         self._thread.shutdown()
 
-    async def _write(self, work: Callable[[int], Event]) -> Event:
-        """The event is announced here, on the loop, in the order the thread committed."""
-        loop = asyncio.get_running_loop()
-
-        def transaction() -> Event:
-            with self._db:
-                self._db.execute("BEGIN IMMEDIATE")
-                (revision,) = self._db.execute(
-                    "UPDATE counter SET revision = revision + 1 RETURNING revision"
-                ).fetchone()
-                event = work(revision)
-                _apply(self._db, event)
-            loop.call_soon_threadsafe(self._log.append, event)
-            return event
-
-        return await self._run(transaction)
+    async def _persist(self, writes: Sequence[Write]) -> Sequence[Outcome]:
+        batch = Batch(self.revision, self._head, self._resident.records, self._clock())
+        outcomes = [batch.outcome(write) for write in writes]
+        if batch.events or batch.audit:
+            await self._run(lambda: self._file.persist(batch))
+        self._head = batch.head
+        self._resident.take_over(batch.changed)
+        if batch.events:
+            self._log.append(*batch.events)
+        return outcomes
 
     async def _run(self, work: Callable[[], _Result]) -> _Result:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        except sqlite3.Error as error:
+            raise UnavailableError(f"the store cannot be used: {error}") from error
 
 
-def _open(path: Path) -> tuple[sqlite3.Connection, int, list[Event]]:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path.touch(mode=0o600)
-    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
-    db.execute("PRAGMA journal_mode=WAL")
-    db.execute("PRAGMA synchronous=FULL")
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    if version == 0:
-        db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version={_VERSION}; COMMIT;")
-    elif version != _VERSION:
-        raise sqlite3.DatabaseError(f"it has schema version {version}, this Pylis knows {_VERSION}")
-    (revision,) = db.execute("SELECT revision FROM counter").fetchone()
-    rows = db.execute(
-        "SELECT change, resource, namespace, name, value, created, revision FROM events ORDER BY revision DESC LIMIT ?",
-        (KEPT,),
-    ).fetchall()
-    events = [Event(Change(row[0]), _record(row[1:])) for row in reversed(rows)]
-    return db, revision, events
+class _File:
+    """The connection and what was read at the start; every method runs on the store's one thread."""
+
+    def __init__(self, path: Path, outer: bytes | None, thread: ThreadPoolExecutor) -> None:
+        self.thread = thread
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.touch(mode=0o600)
+        self._lock = _own(path)
+        try:
+            self.db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
+            try:
+                self._start(path, outer)
+            except BaseException:
+                self.db.close()
+                raise
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    def _start(self, path: Path, outer: bytes | None) -> None:
+        self.db.execute("PRAGMA journal_mode=WAL")
+        self.db.execute("PRAGMA synchronous=FULL")
+        migrate_sqlite(self.db)
+        (found,) = self.db.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise sqlite3.DatabaseError(f"it is damaged ({found}); restore a backup: pylis restore")
+        outer = outer or vaults.outer_key(path.with_name("envelope.key"))
+        row = self.db.execute("SELECT value FROM meta WHERE name='data_key'").fetchone()
+        if row is None:
+            self.vault, wrapped = Vault.create(outer)
+            self.db.execute("INSERT INTO meta VALUES ('data_key', ?)", (wrapped,))
+        else:
+            self.vault = Vault.open(outer, row[0])
+        self.revision, sequence, hash_ = self.db.execute(
+            "SELECT revision, audit_sequence, audit_hash FROM counter"
+        ).fetchone()
+        self.head = Head(sequence, hash_)
+        rows = self.db.execute("SELECT resource, namespace, name, value, created, revision FROM objects")
+        self.records = [self._record(row) for row in rows]
+        query = f"SELECT {_EVENT} FROM events ORDER BY revision DESC LIMIT ?"  # noqa: S608 - a constant
+        self.events = [self._event(row) for row in self.db.execute(query, (KEPT,))][::-1]
+
+    def persist(self, batch: Batch) -> None:
+        with self.db:
+            self.db.execute("BEGIN IMMEDIATE")
+            for event in batch.events:
+                self._apply(event)
+            self.db.executemany(
+                "INSERT INTO audit VALUES (?,?)", [(r.sequence, r.line()) for r in batch.audit]
+            )
+            seal = chain.seal(self.vault.audit_key, batch.head)
+            self.db.execute(
+                "UPDATE counter SET revision=?, audit_sequence=?, audit_hash=?, audit_seal=?",
+                (batch.revision, batch.head.sequence, batch.head.hash, seal),
+            )
+
+    def history(self, key: Key) -> list[Event]:
+        query = f"SELECT {_EVENT} FROM events WHERE resource=? AND namespace=? AND name=? AND NOT minor ORDER BY revision"  # noqa: S608
+        return [self._event(row) for row in self.db.execute(query, (key.resource, key.namespace, key.name))]
+
+    def compact(self) -> None:
+        (revision,) = self.db.execute("SELECT revision FROM counter").fetchone()
+        self.db.execute(HISTORY_KEPT.format("?1"), (revision - KEPT,))
+
+    def check(self) -> None:
+        self.db.execute("SELECT revision FROM counter").fetchone()
+
+    def audit_lines(self, after: int, limit: int, *, by_row: bool = False) -> list[str]:
+        """`by_row`: from the row after `after` rows, whatever the sequences say."""
+        query = (
+            "SELECT line FROM audit ORDER BY sequence LIMIT ?2 OFFSET ?1"
+            if by_row
+            else "SELECT line FROM audit WHERE sequence > ?1 ORDER BY sequence LIMIT ?2"
+        )
+        return [row[0] for row in self.db.execute(query, (after, limit))]
+
+    def check_seal(self, head: Head) -> list[Fault]:
+        sequence, hash_, seal = self.db.execute(
+            "SELECT audit_sequence, audit_hash, audit_seal FROM counter"
+        ).fetchone()
+        noted = Head(sequence, hash_)
+        if noted != Head() and not chain.seal_holds(self.vault.audit_key, noted, seal):
+            return [Fault(sequence, "the seal of the head does not hold: the log was rewritten")]
+        return chain.against(head, noted)
+
+    def backup(self, path: Path) -> None:
+        path.touch(mode=0o600)
+        copy = sqlite3.connect(path)
+        try:
+            self.db.backup(copy)
+        finally:
+            copy.close()
+
+    def close(self) -> None:
+        self.db.close()
+        os.close(self._lock)
+
+    def _apply(self, event: Event) -> None:
+        record = event.record
+        key, text = record.key, self.vault.seal(record.key, record.text)
+        place = (key.resource, key.namespace, key.name)
+        if event.change is Change.DELETED:
+            self.db.execute("DELETE FROM objects WHERE resource=? AND namespace=? AND name=?", place)
+        else:
+            row = (*place, text, record.created, record.revision)
+            self.db.execute("INSERT OR REPLACE INTO objects VALUES (?,?,?,?,?,?)", row)
+        row = (str(event.change), *place, text, record.created, record.revision, int(event.minor))
+        self.db.execute(
+            f"INSERT INTO events ({_EVENT}) VALUES (?,?,?,?,?,?,?,?,?,?)",  # noqa: S608
+            (*row, event.time, event.author),
+        )
+
+    def _record(self, row: tuple[str, str, str, str, int, int]) -> Record:
+        resource, namespace, name, text, created, revision = row
+        key = Key(resource, namespace, name)
+        return Record(key, self.vault.unseal(key, text), created, revision)
+
+    def _event(self, row: tuple[str, str, str, str, str, int, int, int, str, str]) -> Event:
+        return Event(Change(row[0]), self._record(row[1:7]), bool(row[7]), row[8], row[9])
 
 
-def _apply(db: sqlite3.Connection, event: Event) -> None:
-    record = event.record
-    key, value = record.key, json.dumps(record.value, separators=(",", ":"))
-    place = (key.resource, key.namespace, key.name)
-    if event.change is Change.DELETED:
-        db.execute("DELETE FROM objects WHERE resource=? AND namespace=? AND name=?", place)
-    else:
-        row = (*place, value, record.created, record.revision)
-        db.execute("INSERT OR REPLACE INTO objects VALUES (?,?,?,?,?,?)", row)
-    row = (record.revision, str(event.change), *place, value, record.created)
-    db.execute("INSERT INTO events VALUES (?,?,?,?,?,?,?)", row)
-    db.execute("DELETE FROM events WHERE revision <= ?", (record.revision - KEPT,))
-
-
-def _get(db: sqlite3.Connection, key: Key) -> Record | None:
-    row = db.execute(
-        "SELECT resource, namespace, name, value, created, revision FROM objects"
-        " WHERE resource=? AND namespace=? AND name=?",
-        (key.resource, key.namespace, key.name),
-    ).fetchone()
-    return _record(row) if row else None
-
-
-def _list(db: sqlite3.Connection, resource: str, namespace: str | None) -> tuple[list[Record], int]:
-    rows = db.execute(
-        "SELECT resource, namespace, name, value, created, revision FROM objects"
-        " WHERE resource=?1 AND (?2 IS NULL OR namespace=?2) ORDER BY namespace, name",
-        (resource, namespace),
-    ).fetchall()
-    (revision,) = db.execute("SELECT revision FROM counter").fetchone()
-    return [_record(row) for row in rows], revision
-
-
-def _expect(db: sqlite3.Connection, key: Key, expected: int | None) -> Record:
-    old = _get(db, key)
-    if old is None:
-        raise NotFoundError(f"{key} does not exist")
-    if expected is not None and expected != old.revision:
-        raise ConflictError(f"{key} changed: it is at {old.revision}, not {expected}")
-    return old
-
-
-def _record(row: tuple[str, str, str, str, int, int]) -> Record:
-    resource, namespace, name, value, created, revision = row
-    return Record(Key(resource, namespace, name), json.loads(value), created, revision)
+def _own(path: Path) -> int:
+    """Two servers on one file would not see each other's writes. Raises: UnusableError."""
+    lock = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        text = f"{path} is in use by another server; several servers share a PostgreSQL"
+        raise UnusableError(f"{text}: --store postgresql://…") from None
+    return lock

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from controlplane.audit import Decision, Entry
 from controlplane.store.memory import MemoryStore
 from controlplane.store.port import (
     AlreadyExistsError,
@@ -26,6 +27,7 @@ from controlplane.store.port import (
     Store,
     UnusableError,
 )
+from controlplane.store.schema import LATEST, migrate_sqlite
 from controlplane.store.sqlite import SqliteStore
 
 A = Key("things.example", "shop", "a")
@@ -192,6 +194,66 @@ async def test_a_list_and_a_watch_from_its_revision_miss_nothing(store: Store) -
     assert names == {f"n{n:02}" for n in range(30)}
 
 
+def an_entry(name: str = "a", decision: Decision = Decision.ALLOW) -> Entry:
+    return Entry("create", "ann", decision, name=name, detail={"diff": [name]})
+
+
+async def test_a_change_and_its_audit_entry_are_one(store: Store) -> None:
+    await store.create(A, {"x": 1}, audit=an_entry("made"))
+    await store.replace(A, {"x": 2}, audit=an_entry("changed"))
+    await store.replace(A, {"x": 2}, audit=an_entry("nothing"))
+    with pytest.raises(ConflictError):
+        await store.replace(A, {"x": 3}, expected=1, audit=an_entry("stale"))
+    await store.delete(A, audit=an_entry("gone"))
+    records = await store.audit_records()
+    assert [(r.sequence, r.entry.name, r.revision) for r in records] == [
+        (1, "made", 1), (2, "changed", 2), (3, "gone", 3),
+    ]  # fmt: skip
+    assert [r.sequence for r in await store.audit_records(after=1, limit=1)] == [2]
+
+
+async def test_refusals_are_recorded_without_a_change(store: Store) -> None:
+    await store.record(an_entry("x", Decision.REFUSE), an_entry("y", Decision.REFUSE))
+    head = await store.audit_head()
+    assert (head.sequence, store.revision) == (2, 0)
+    assert (await store.audit_records())[-1].head == head
+    assert await store.verify_audit() == (head, [])
+
+
+async def test_the_chain_holds_under_concurrent_writers(store: Store) -> None:
+    writes = [store.create(Key("t", "", f"n{n}"), {}, audit=an_entry(f"n{n}")) for n in range(40)]
+    await asyncio.gather(*writes, *(store.record(an_entry(f"r{n}")) for n in range(40)))
+    head, faults = await store.verify_audit()
+    assert (head.sequence, faults) == (80, [])
+
+
+async def test_history_is_the_major_changes_of_one_name(store: Store) -> None:
+    await store.create(A, {"x": 1}, audit=an_entry())
+    await store.replace(A, {"x": 2})
+    await store.replace(A, {"x": 2, "status": 1}, minor=True)
+    await store.delete(A)
+    await store.create(B, {})
+    told = [(e.change, e.record.value, e.record.revision, e.author) for e in await store.history(A)]
+    assert told == [
+        (Change.ADDED, {"x": 1}, 1, "ann"),
+        (Change.MODIFIED, {"x": 2}, 2, ""),
+        (Change.DELETED, {"x": 2, "status": 1}, 4, ""),
+    ]
+    assert all(e.time for e in await store.history(A))
+
+
+async def test_compaction_keeps_objects_watches_and_a_hundred_changes(store: Store) -> None:
+    await store.create(A, {"n": 0})
+    for n in range(1, 130):
+        await store.replace(A, {"n": n})
+    await store.compact()
+    assert len(await store.history(A)) >= 100
+    record = await store.get(A)
+    assert record is not None
+    assert record.value == {"n": 129}
+    assert len(await events(store, 100, 30)) == 30
+
+
 class TestSqlite:
     """What a file adds: it survives, and it is refused when it is none of ours."""
 
@@ -238,6 +300,96 @@ class TestSqlite:
         """/proc takes no files, not even from root."""
         with pytest.raises(UnusableError, match="/proc/pylis"):
             await SqliteStore.open(Path("/proc/pylis/store.db"))
+
+    async def test_the_audit_log_survives_and_tampering_with_the_file_is_found(self, tmp_path: Path) -> None:
+        path = tmp_path / "store.db"
+        store = await SqliteStore.open(path)
+        for n in range(5):
+            await store.create(Key("t", "", f"n{n}"), {}, audit=an_entry(f"n{n}"))
+        await store.close()
+        store = await SqliteStore.open(path)
+        await store.record(an_entry("after"))
+        assert (await store.verify_audit())[1] == []
+        await store.close()
+        original = path.read_bytes()
+        for statement in (
+            "UPDATE audit SET line=replace(line, 'ann', 'bob') WHERE sequence=2",
+            "DELETE FROM audit WHERE sequence=3",
+            "DELETE FROM audit WHERE sequence=6",
+            "UPDATE audit SET sequence=CASE sequence WHEN 2 THEN -3 WHEN 3 THEN 2 ELSE sequence END;"
+            "UPDATE audit SET sequence=3 WHERE sequence=-3",
+            "DELETE FROM audit; UPDATE counter SET audit_sequence=1, audit_hash='a'",
+        ):
+            path.write_bytes(original)
+            with contextlib.closing(sqlite3.connect(path)) as db:
+                db.executescript(statement)
+            store = await SqliteStore.open(path)
+            assert (await store.verify_audit())[1], statement
+            await store.close()
+
+    async def test_secrets_are_sealed_in_the_file(self, tmp_path: Path) -> None:
+        path, secret = tmp_path / "store.db", Key("secrets", "shop", "a")
+        store = await SqliteStore.open(path)
+        await store.create(secret, {"data": {"p": "c2VjcmV0LXBhc3N3b3Jk"}})
+        await store.replace(secret, {"data": {"p": "b3RoZXItcGFzc3dvcmQ="}})
+        await store.close()
+        content = await asyncio.to_thread(lambda: b"".join(f.read_bytes() for f in tmp_path.iterdir()))
+        assert b"c2VjcmV0LXBhc3N3b3Jk" not in content
+        assert b"b3RoZXItcGFzc3dvcmQ" not in content
+        store = await SqliteStore.open(path)
+        record = await store.get(secret)
+        assert record is not None
+        assert record.value == {"data": {"p": "b3RoZXItcGFzc3dvcmQ="}}
+        assert (
+            next(e.record.value["data"]["p"] for e in await store.history(secret)) == "c2VjcmV0LXBhc3N3b3Jk"
+        )
+        await store.close()
+        with contextlib.closing(sqlite3.connect(path)) as db:
+            db.executescript("UPDATE objects SET name='b' WHERE name='a'")
+        with pytest.raises(UnusableError, match="cannot be decrypted"):
+            await SqliteStore.open(path)
+
+    async def test_another_envelope_key_does_not_open_it(self, tmp_path: Path) -> None:
+        store = await SqliteStore.open(tmp_path / "store.db", b"k" * 32)
+        await store.close()
+        with pytest.raises(UnusableError, match="envelope key"):
+            await SqliteStore.open(tmp_path / "store.db", b"x" * 32)
+        await (await SqliteStore.open(tmp_path / "store.db", b"k" * 32)).close()
+
+    async def test_a_file_has_one_server(self, tmp_path: Path) -> None:
+        store = await SqliteStore.open(tmp_path / "store.db")
+        with pytest.raises(UnusableError, match="another server"):
+            await SqliteStore.open(tmp_path / "store.db")
+        await store.close()
+
+    async def test_a_backup_is_whole_while_writes_go_on(self, tmp_path: Path) -> None:
+        store = await SqliteStore.open(tmp_path / "a" / "store.db", b"k" * 32)
+        writes = [asyncio.create_task(store.create(Key("t", "", f"n{n}"), {})) for n in range(50)]
+        await store.backup(tmp_path / "copy.db")
+        await asyncio.gather(*writes)
+        await store.close()
+        copy = await SqliteStore.open(tmp_path / "copy.db", b"k" * 32)
+        records, revision = await copy.list("t")
+        assert len(records) == revision
+        assert (await copy.verify_audit())[1] == []
+        await copy.close()
+
+    async def test_migrations_go_forward_and_back(self, tmp_path: Path) -> None:
+        path = tmp_path / "store.db"
+        store = await SqliteStore.open(path)
+        await store.create(A, {"x": 1})
+        await store.close()
+        for version in (1, LATEST, 0, LATEST):
+            with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+                migrate_sqlite(db, version)
+                assert db.execute("PRAGMA user_version").fetchone() == (version,)
+            if version == LATEST:
+                store = await SqliteStore.open(path)
+                kept = await store.get(A)
+                await store.create(B, {}, audit=an_entry())
+                await store.delete(B)
+                await store.close()
+        assert kept is None  # version 0 has no tables
 
     async def test_no_acknowledged_write_is_lost_by_kill_9(self, tmp_path: Path) -> None:
         """Writers are killed at any moment; what they had said is written must be there."""

@@ -9,7 +9,7 @@ from controlplane.store.port import Change, Event, GoneError, Key, Record
 
 
 def an_event(revision: int) -> Event:
-    return Event(Change.ADDED, Record(Key("t", "", f"n{revision}"), {}, revision, revision))
+    return Event(Change.ADDED, Record.of(Key("t", "", f"n{revision}"), {}, revision, revision))
 
 
 def revisions(log: EventLog, after: int) -> list[int]:
