@@ -71,7 +71,7 @@ def save(identity: NodeIdentity, directory: Path) -> None:
         "agent": identity.agent,
         "xds": identity.xds,
         "trustDomain": identity.bundle.trust_domain.name,
-        "bundle": identity.bundle.to_pem(),
+        "bundle": identity.bundle.to_spiffe(),
         "chain": chain_pem(identity.chain),
         "key": keys.key_pem(identity.key).decode(),
     }
@@ -87,7 +87,7 @@ def load(directory: Path) -> NodeIdentity | None:
         return NodeIdentity(
             body["agent"],
             body["xds"],
-            bundles.from_pem(domain, body["bundle"].encode()),
+            bundles.from_spiffe(domain, json.dumps(body["bundle"])),
             keys.load_key(body["key"].encode()),
             tuple(c.public_bytes(keys.serialization.Encoding.DER) for c in chain),
         )

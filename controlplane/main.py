@@ -15,11 +15,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from ca.keystore import FileKeystore, write_private
 from ca.service import CertificateAuthority
 from ca.spiffe_id import TrustDomain
+from controlplane import oidc
 from controlplane.api import app, tokens
 from controlplane.node_service import NodeService
 from controlplane.operations import Operations
@@ -40,7 +41,10 @@ MEMORY_STORE: Final = "memory://"
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """`api` and `xds` are `host:port` (port 0: any free one); `store` is `memory://` or `sqlite:///PATH`."""
+    """`api` and `xds` are `host:port` (port 0: any free one); `store` is `memory://` or `sqlite:///PATH`.
+
+    `jwt_issuer`: the `iss` of JWT-SVIDs, an https URL without a slash at its end; "": the API's own.
+    """
 
     data_dir: Path
     store: str
@@ -49,6 +53,7 @@ class Config:
     settings: MeshSettings
     access_log: AccessLog = AccessLog.DENIED
     advertise: str = ""
+    jwt_issuer: str = ""
 
 
 class PortTakenError(Exception):
@@ -94,9 +99,7 @@ async def _serve(config: Config, store: Store, ready: Callable[[str, str], None]
         )
 
     operations = Operations(store, authority, ledger, reachable)
-    application = app.make_app(
-        app.ApiDependencies(store, operations.table(), lambda: authority.bundle.to_spiffe(), VERSION)
-    )
+    application = app.make_app(app.ApiDependencies(store, operations.table(), _documents(authority), VERSION))
     try:
         await xds.start()
     except AddressInUseError as error:
@@ -107,6 +110,7 @@ async def _serve(config: Config, store: Store, ready: Callable[[str, str], None]
         except OSError as error:
             raise _taken("API", config.api, "--api") from error
         try:
+            authority.jwt_issuer = config.jwt_issuer or f"https://{reachable()[0]}"
             _write_kubeconfig(config.data_dir, reachable()[0], authority.bundle.to_pem(), token, domain.name)
             ready(*reachable())
             async with asyncio.TaskGroup() as tasks:
@@ -117,6 +121,14 @@ async def _serve(config: Config, store: Store, ready: Callable[[str, str], None]
             await runner.cleanup()
     finally:
         await xds.stop()
+
+
+def _documents(authority: CertificateAuthority) -> dict[str, Callable[[], dict[str, Any]]]:
+    return {
+        "/.well-known/spiffe/bundle": lambda: authority.bundle.to_spiffe(),
+        "/.well-known/openid-configuration": lambda: oidc.discovery(authority.jwt_issuer, authority.bundle),
+        "/keys": lambda: oidc.keys(authority.bundle),
+    }
 
 
 async def _open_store(config: Config) -> Store:

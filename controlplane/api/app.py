@@ -21,7 +21,15 @@ from controlplane.store.port import Store
 
 Operation = Callable[[Any, Caller | None], Awaitable[Any]]
 OPEN_PATHS: Final = frozenset(
-    {"/healthz", "/readyz", "/version", "/.well-known/spiffe/bundle", "/pylis/v1/attest"}
+    {
+        "/healthz",
+        "/readyz",
+        "/version",
+        "/.well-known/spiffe/bundle",
+        "/.well-known/openid-configuration",
+        "/keys",
+        "/pylis/v1/attest",
+    }
 )
 MAX_BODY: Final = 3 * 1024 * 1024
 
@@ -30,11 +38,14 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class ApiDependencies:
-    """`operations`: (method, path below /pylis/v1/) → function of (body, caller); `bundle`: the SPIFFE document."""
+    """`operations`: (method, path below /pylis/v1/) → function of (body, caller).
+
+    `documents`: path → JSON that anybody may read: the trust bundle, what OpenID Connect asks for.
+    """
 
     store: Store
     operations: Mapping[tuple[str, str], Operation]
-    bundle: Callable[[], dict[str, Any]]
+    documents: Mapping[str, Callable[[], dict[str, Any]]]
     version: str
 
 
@@ -45,7 +56,8 @@ def make_app(deps: ApiDependencies) -> web.Application:
     app.router.add_get("/readyz", _ready(deps.store))
     app.router.add_get("/version", _static(_version(deps.version)))
     app.router.add_get("/version/", _static(_version(deps.version)))
-    app.router.add_get("/.well-known/spiffe/bundle", _json(lambda _: deps.bundle()))
+    for path, document in deps.documents.items():
+        app.router.add_get(path, _document(document))
     app.router.add_get("/metrics", _metrics(deps.store))
     for root, core in (("/api", True), ("/apis", False)):
         for path in (root, f"{root}/"):
@@ -161,6 +173,13 @@ def _discovery(*, core: bool) -> Callable[[web.Request], Awaitable[web.Response]
 
 def _static(value: dict[str, Any]) -> Callable[[web.Request], Awaitable[web.Response]]:
     return _json(lambda _: value)
+
+
+def _document(make: Callable[[], dict[str, Any]]) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def handle(_: web.Request) -> web.Response:
+        return web.json_response(make(), headers={"Cache-Control": "no-cache"})
+
+    return handle
 
 
 def _json(make: Callable[[web.Request], Any]) -> Callable[[web.Request], Awaitable[web.Response]]:

@@ -10,9 +10,9 @@ import base64
 import fcntl
 import json
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
@@ -24,7 +24,15 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from ca import bundle as bundles
 from ca import check
 from ca.bundle import TrustBundle
-from ca.errors import BundleError, CsrError, KeystoreError, ProfileError, SpiffeIdError
+from ca.errors import (
+    AuthorityError,
+    BundleError,
+    CsrError,
+    JwtError,
+    KeystoreError,
+    ProfileError,
+    SpiffeIdError,
+)
 from ca.issue import chain_pem
 from ca.keystore import FileKeystore
 from ca.service import CertificateAuthority
@@ -34,6 +42,7 @@ from policies.document import Json
 
 BUNDLE_PATH = "/.well-known/spiffe/bundle"
 MINT_PATH = "/pylis/v1/svids"
+MINT_JWT_PATH = "/pylis/v1/jwt-svids"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +66,18 @@ class Minted:
         return chain_pem(self.chain)
 
 
+@dataclass(frozen=True, slots=True)
+class MintedJwt:
+    token: str = field(repr=False)
+    bundle: TrustBundle
+
+
 class Issuer(Protocol):
     def mint(self, order: Order, csr_der: bytes) -> Minted:
+        """Raises: Failure."""
+        ...
+
+    def mint_jwt(self, order: Order, audience: Sequence[str]) -> MintedJwt:
         """Raises: Failure."""
         ...
 
@@ -83,6 +102,18 @@ class RemoteIssuer:
         }
         return Minted(_chain(self._connection.request("POST", MINT_PATH, body)), self._bundle)
 
+    def mint_jwt(self, order: Order, audience: Sequence[str]) -> MintedJwt:
+        body: Json = {
+            "spiffeId": str(order.spiffe_id),
+            "audience": [*audience],
+            "ttlSeconds": int(order.ttl.total_seconds()),
+        }
+        answer = self._connection.request("POST", MINT_JWT_PATH, body)
+        token = answer.get("token") if isinstance(answer, dict) else None
+        if not isinstance(token, str):
+            raise Failure("the server's answer holds no token", code=Exit.UNREACHABLE)
+        return MintedJwt(token, self._bundle)
+
 
 class LocalIssuer:
     """One authority a trust domain, in `<state directory>/ca/<trust domain>`, made on first use."""
@@ -95,9 +126,17 @@ class LocalIssuer:
         authority = self._authority(order.spiffe_id.trust_domain)
         try:
             svid = authority.issue_id(order.spiffe_id, csr_der, order.ttl, order.dns_names)
-        except (CsrError, ProfileError) as error:
+        except (CsrError, ProfileError, AuthorityError) as error:
             raise Failure(f"{order.spiffe_id} was not issued: {error}") from error
         return Minted(svid.chain, authority.bundle)
+
+    def mint_jwt(self, order: Order, audience: Sequence[str]) -> MintedJwt:
+        authority = self._authority(order.spiffe_id.trust_domain)
+        try:
+            svid = authority.issue_jwt_id(order.spiffe_id, audience, order.ttl)
+        except (JwtError, AuthorityError) as error:
+            raise Failure(f"{order.spiffe_id} was not issued: {error}") from error
+        return MintedJwt(svid.token, authority.bundle)
 
     def _authority(self, trust_domain: TrustDomain) -> CertificateAuthority:
         if trust_domain not in self._open:
@@ -150,7 +189,7 @@ def remote_bundle(connection: Connection) -> TrustBundle:
     if len(domains) != 1:
         raise Failure("the server's trust bundle names no single trust domain", code=Exit.UNREACHABLE)
     domain = domains.pop()
-    return TrustBundle(domain, unnamed.x509_authorities, unnamed.sequence, unnamed.refresh_hint)
+    return replace(unnamed, trust_domain=domain)
 
 
 def authority_domain(certificate: x509.Certificate) -> TrustDomain | None:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -73,9 +74,15 @@ from controlplane.cli.output import Failure
     envvar="PYLIS_ADVERTISE",
     help="The host agents reach this server by, if not the one it listens on.",
 )
+@click.option(
+    "--jwt-issuer",
+    default="",
+    envvar="PYLIS_JWT_ISSUER",
+    help="The https URL that JWT-SVIDs name as their issuer (OpenID Connect).  [default: the API's]",
+)
 def server(
     data_dir: Path, store: str, api: str, xds: str, trust_domain: str, root_namespace: str,
-    path_normalization: str, access_log: str, advertise: str,
+    path_normalization: str, access_log: str, advertise: str, jwt_issuer: str,
 ) -> None:  # fmt: skip
     """Run the control plane: the policy API, the CA, and xDS for the sidecars.
 
@@ -85,7 +92,7 @@ def server(
     """
     import structlog
 
-    from ca.errors import KeystoreError, SpiffeIdError
+    from ca.errors import AuthorityError, KeystoreError, SpiffeIdError
     from ca.spiffe_id import TrustDomain
     from controlplane import main
     from controlplane.store.port import UnusableError
@@ -112,11 +119,14 @@ def server(
             raise Failure(
                 f"{option} {address!r} is no host:port", hint=f"for example {option} 127.0.0.1:15080"
             )
+    if jwt_issuer and not _is_issuer(jwt_issuer):
+        text = f"--jwt-issuer {jwt_issuer!r} is no https URL without query, fragment or slash at its end"
+        raise Failure(text, hint="for example https://oidc.example.org")
     store = store or f"sqlite:///{data_dir / 'store.db'}"
     if store != main.MEMORY_STORE and not store.startswith("sqlite:///"):
         raise Failure(f"--store {store!r} is not served", hint="use sqlite:///PATH or memory://")
     settings = MeshSettings(trust_domain, (), root_namespace, PathNormalization(path_normalization))
-    config = main.Config(data_dir, store, api, xds, settings, AccessLog(access_log), advertise)
+    config = main.Config(data_dir, store, api, xds, settings, AccessLog(access_log), advertise, jwt_issuer)
 
     def ready(api_address: str, xds_address: str) -> None:
         click.echo(f"ready  api https://{api_address}  xds {xds_address}  trust domain {trust_domain}")
@@ -125,8 +135,18 @@ def server(
 
     try:
         _run(main.run(config, ready))
-    except (main.PortTakenError, KeystoreError, UnusableError) as error:
+    except (main.PortTakenError, AuthorityError, KeystoreError, UnusableError) as error:
         raise Failure(str(error)) from error
+
+
+def _is_issuer(url: str) -> bool:
+    """Source: OpenID Connect Discovery 1.0 §2 (issuer identifier)."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    plain = not parts.query and not parts.fragment and "?" not in url and "#" not in url
+    return parts.scheme == "https" and bool(parts.hostname) and plain and not url.endswith("/")
 
 
 def _run(serving: Coroutine[Any, Any, None]) -> None:

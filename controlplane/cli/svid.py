@@ -1,4 +1,4 @@
-"""`pylis svid`: mint, show, verify, parse-id. X.509-SVIDs only: a JWT is told from them and refused."""
+"""`pylis svid`: mint, show, verify, parse-id, for X.509-SVIDs and JWT-SVIDs."""
 
 from __future__ import annotations
 
@@ -13,22 +13,21 @@ from typing import BinaryIO
 import click
 from cryptography import x509
 
-from ca import bundle as bundles
-from ca import check, keys
-from ca.bundle import TrustBundle
-from ca.errors import BundleError, SpiffeIdError
+from ca import check, jwt_svid, keys
+from ca.check import UNREADABLE
+from ca.errors import JwtError, SpiffeIdError
 from ca.spiffe_id import RESERVED, SpiffeId, TrustDomain
 from ca.verify import svid_problems
 from controlplane.cli.minting import Issuer, LocalIssuer, Order, RemoteIssuer, authority_domain
 from controlplane.cli.output import Exit, Failure, columns, emit, format_option
-from controlplane.cli.svid_files import write_svid
+from controlplane.cli.svid_files import write_jwt, write_svid
+from controlplane.cli.svid_input import read_bundle, read_svid
 from controlplane.cli.svid_report import chain_report, for_people, report_lines, rfc3339
 from controlplane.cli.svid_source import SourceOptions, find_server, source_options
+from controlplane.cli.svid_token import token_end, token_identity, token_lines, token_report
 from controlplane.resources.workload_registration import RESERVED_DNS, duration
 from policies.document import Json
 
-MAX_FILE = 1024 * 1024
-_JWT = re.compile(rb"\s*[\w-]+\.[\w-]+\.[\w-]*\s*", re.ASCII)
 _DNS = re.compile(
     r"(\*\.)?[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*", re.ASCII
 )
@@ -36,7 +35,7 @@ _DNS = re.compile(
 
 @click.group()
 def svid() -> None:
-    """Mint, show and verify SVIDs: the certificates that say who a workload is."""
+    """Mint, show and verify SVIDs: the certificates and tokens that say who a workload is."""
 
 
 @svid.command()
@@ -49,33 +48,51 @@ def svid() -> None:
     help="Many at once, an ID a line: written to DIR/0, DIR/1, … in the file's order.",
 )
 @click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Where to write."
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where to write; a JWT is printed without it.",
 )
-@click.option("--ttl", default="1h", show_default=True, help="How long it is to live: 90s, 10m, 1h.")
+@click.option("--ttl", help="How long it is to live: 90s, 10m, 1h.  [default: 1h; a JWT: 5m]")
 @click.option("--dns", "dns_names", multiple=True, metavar="NAME", help="A DNS name to add; may be repeated.")
+@click.option("--jwt", is_flag=True, help="A JWT-SVID instead of a certificate.")
+@click.option("--audience", multiple=True, metavar="A", help="Whom the JWT is for; may be repeated.")
 @format_option
 @source_options
 def mint(
     spiffe_id: str | None,
     ids_file: Path | None,
-    out: Path,
-    ttl: str,
+    out: Path | None,
+    ttl: str | None,
     dns_names: tuple[str, ...],
+    jwt: bool,
+    audience: tuple[str, ...],
     output: str,
     source: SourceOptions,
 ) -> None:
     """Mint X.509-SVIDs: svid.pem (leaf and issuing authority), key.pem (0600), bundle.pem.
 
-    The key is made here. Without a server a local authority signs, made on first use.
+    The key is made here. With --jwt: svid.jwt (0600) and bundle.json. Without a server a local authority
+    signs, made on first use.
 
     \b
-    Example:  pylis svid mint --spiffe-id spiffe://example.org/ns/shop/sa/orders --out orders
+    Examples:
+      pylis svid mint --spiffe-id spiffe://example.org/ns/shop/sa/orders --out orders
+      pylis svid mint --spiffe-id spiffe://example.org/ns/shop/sa/orders --jwt --audience ledger
     """
-    orders = _orders(spiffe_id, ids_file, _ttl(ttl), _checked_dns(dns_names))
-    places = [out] if ids_file is None else [out / str(index) for index in range(len(orders))]
+    _check_jwt_options(jwt, audience, dns_names)
+    if out is None and (ids_file is not None or not jwt):
+        raise Failure("--out is missing: where to write?", hint="see pylis svid mint --help")
+    orders = _orders(spiffe_id, ids_file, _ttl(ttl or ("5m" if jwt else "1h")), _checked_dns(dns_names))
     issuers = _issuers(source, {order.spiffe_id.trust_domain for order in orders})
+    if out is None:
+        token = issuers[orders[0].spiffe_id.trust_domain].mint_jwt(orders[0], audience).token
+        emit({"spiffeId": str(orders[0].spiffe_id), "token": token}, output, lambda: [token])
+        return
+    places = [out] if ids_file is None else [out / str(index) for index in range(len(orders))]
     done = [
-        _mint_one(issuers[o.spiffe_id.trust_domain], o, place)
+        _mint_jwt(issuers[o.spiffe_id.trust_domain], o, audience, place)
+        if jwt
+        else _mint_one(issuers[o.spiffe_id.trust_domain], o, place)
         for o, place in zip(orders, places, strict=True)
     ]
     answer: Json = done[0] if ids_file is None else {"svids": [*done]}
@@ -86,17 +103,20 @@ def mint(
 @click.argument("file", type=click.Path(path_type=Path))
 @format_option
 def show(file: Path, output: str) -> None:
-    """Show what the certificates of FILE say, leaf first.
+    """Show what the SVID in FILE says: its certificates, leaf first, or the token's header and claims.
 
     \b
     Example:  pylis svid show orders/svid.pem
     """
-    chain = _read_chain(file)
+    found = read_svid(file)
     try:
-        report = chain_report(chain)
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+        report = token_report(found) if isinstance(found, str) else chain_report(found)
+    except JwtError as error:
+        raise Failure(f"{file} is no JWT: {error}", hint="give svid.pem or svid.jwt") from error
+    except UNREADABLE as error:
         raise Failure(f"{file}: a certificate's extensions cannot be read: {error}") from error
-    emit(report, output, lambda: report_lines(report, datetime.now(UTC)))
+    lines = token_lines if isinstance(found, str) else report_lines
+    emit(report, output, lambda: lines(report, datetime.now(UTC)))
 
 
 @svid.command()
@@ -105,18 +125,27 @@ def show(file: Path, output: str) -> None:
     "--bundle", "bundle_file", type=click.Path(path_type=Path), required=True, help="PEM or SPIFFE JSON."
 )
 @click.option("--at", metavar="RFC3339", help="Judge as of this moment instead of now.")
+@click.option("--audience", multiple=True, metavar="A", help="A JWT must be for one of these.")
 @format_option
-def verify(file: Path, bundle_file: Path, at: str | None, output: str) -> None:
-    """Verify the X.509-SVID in FILE; exit 1 with every reason when it is not valid.
+def verify(file: Path, bundle_file: Path, at: str | None, audience: tuple[str, ...], output: str) -> None:
+    """Verify the SVID in FILE (X.509 in PEM, or a JWT); exit 1 with every reason when it is not valid.
 
     \b
     Example:  pylis svid verify --bundle orders/bundle.pem orders/svid.pem
     """
     moment = _moment(at)
-    chain = _read_chain(file)
-    bundle = _read_bundle(bundle_file, chain[0])
-    problems = svid_problems(chain, bundle, moment)
-    identity = _identity(chain[0])
+    found = read_svid(file)
+    if isinstance(found, str) != bool(audience):
+        text = "a JWT-SVID is for an audience" if isinstance(found, str) else "an X.509-SVID has no audience"
+        raise Failure(text, hint="--audience is for JWT-SVIDs, and needed there")
+    if isinstance(found, str):
+        identity = token_identity(found)
+        bundle = read_bundle(bundle_file, SpiffeId.parse(identity).trust_domain if identity else None)
+        problems = jwt_svid.svid_problems(found, bundle, audience, moment)
+    else:
+        identity = _identity(found[0])
+        bundle = read_bundle(bundle_file, authority_domain(found[0]))
+        problems = svid_problems(found, bundle, moment)
     answer: Json = {
         "valid": not problems,
         "spiffeId": identity,
@@ -268,6 +297,29 @@ def _mint_one(issuer: Issuer, order: Order, place: Path) -> dict[str, Json]:
     }
 
 
+def _mint_jwt(issuer: Issuer, order: Order, audience: Sequence[str], place: Path) -> dict[str, Json]:
+    minted = issuer.mint_jwt(order, audience)
+    files = write_jwt(place, minted.token, json.dumps(minted.bundle.to_spiffe(), indent=2) + "\n")
+    return {
+        "spiffeId": str(order.spiffe_id),
+        "notAfter": token_end(minted.token),
+        "audience": [*audience],
+        "svid": str(files.svid),
+        "bundle": str(files.bundle),
+    }
+
+
+def _check_jwt_options(jwt: bool, audience: tuple[str, ...], dns_names: tuple[str, ...]) -> None:
+    if jwt and not audience:
+        raise Failure("a JWT-SVID needs an audience: whom is it for?", hint="--jwt --audience NAME")
+    if jwt and dns_names:
+        raise Failure("--dns is for certificates: a JWT-SVID has no DNS names")
+    if audience and not jwt:
+        raise Failure("--audience is for JWT-SVIDs", hint="--jwt --audience NAME")
+    if jwt and (problems := jwt_svid.audience_problems(audience)):
+        raise Failure("; ".join(problems))
+
+
 def _minted_lines(done: Sequence[dict[str, Json]]) -> list[str]:
     now = datetime.now(UTC)
     left = [for_people(datetime.fromisoformat(str(one["notAfter"])) - now) for one in done]
@@ -305,50 +357,3 @@ def _moment(at: str | None) -> datetime:
     if moment.tzinfo is None:
         raise Failure(f'--at "{at}" names no time zone', hint="for example 2026-07-01T12:00:00Z")
     return moment.astimezone(UTC)
-
-
-def _read(file: Path) -> bytes:
-    try:
-        with file.open("rb") as stream:
-            data = stream.read(MAX_FILE + 1)
-    except OSError as error:
-        raise Failure(f"cannot read {file}: {error.strerror}", hint="check the path") from error
-    if len(data) > MAX_FILE:
-        raise Failure(f"{file} is larger than {MAX_FILE} bytes", hint="is it the right file?")
-    return data
-
-
-def _read_chain(file: Path) -> list[x509.Certificate]:
-    data = _read(file)
-    if _JWT.fullmatch(data):
-        raise Failure(f"{file} is a JWT; this version reads X.509-SVIDs only", hint="give a PEM file")
-    try:
-        return x509.load_pem_x509_certificates(data)
-    except (ValueError, x509.InvalidVersion) as error:
-        raise Failure(
-            f"{file} holds no readable PEM certificates", hint="give the svid.pem of svid mint"
-        ) from error
-
-
-def _read_bundle(file: Path, leaf: x509.Certificate) -> TrustBundle:
-    """A bundle file names no trust domain: its certificates do, or, when they do not, it is the SVID's own.
-
-    Authorities of other trust domains than the SVID's are left out, so that they never vouch for it.
-    """
-    data = _read(file)
-    try:
-        unnamed = TrustDomain("unnamed")
-        is_json = data.lstrip().startswith(b"{")
-        found = bundles.from_spiffe(unnamed, data) if is_json else bundles.from_pem(unnamed, data)
-        domains = [authority_domain(one) for one in found.certificates]
-    except (BundleError, ValueError, x509.InvalidVersion) as error:
-        raise Failure(
-            f"{file} is no trust bundle: {error}", hint="give PEM or a SPIFFE bundle document"
-        ) from error
-    own = authority_domain(leaf)
-    others = [domain for domain in domains if domain not in (None, own)]
-    pairs = zip(found.x509_authorities, domains, strict=True)
-    mine = tuple(der for der, domain in pairs if domain in (None, own))
-    if others and not mine:
-        return TrustBundle(others[0] or unnamed, found.x509_authorities)
-    return TrustBundle(own or unnamed, mine)

@@ -1,4 +1,7 @@
-"""The three files of a minted SVID: svid.pem, key.pem (0600), bundle.pem. Each is replaced whole."""
+"""The files of a minted SVID, each replaced whole.
+
+X.509: svid.pem, key.pem (0600), bundle.pem; JWT: svid.jwt (0600: it is a credential), bundle.json.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,26 @@ def write_svid(directory: Path, chain_pem: str, key_pem: bytes, bundle_pem: str)
         _replace(files.key, key_pem, 0o600)
         _replace(files.svid, chain_pem.encode("ascii"), 0o644)
         _replace(files.bundle, bundle_pem.encode("ascii"), 0o644)
+    except OSError as error:
+        raise Failure(
+            f"cannot write to {directory}: {error.strerror}", hint="choose another --out"
+        ) from error
+    return files
+
+
+@dataclass(frozen=True, slots=True)
+class JwtFiles:
+    svid: Path
+    bundle: Path
+
+
+def write_jwt(directory: Path, token: str, bundle_json: str) -> JwtFiles:
+    """Raises: Failure."""
+    files = JwtFiles(directory / "svid.jwt", directory / "bundle.json")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        _replace(files.svid, f"{token}\n".encode("ascii"), 0o600)
+        _replace(files.bundle, bundle_json.encode("ascii"), 0o644)
     except OSError as error:
         raise Failure(
             f"cannot write to {directory}: {error.strerror}", hint="choose another --out"

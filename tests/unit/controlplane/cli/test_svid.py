@@ -176,15 +176,80 @@ def test_an_empty_bundle_revokes() -> None:
 
 def test_what_cannot_be_read_is_a_mistake_not_a_no() -> None:
     minted()
-    Path("token").write_text("eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJ4In0.c2ln\n")
     Path("nonsense").write_bytes(b"\xff\x00")
-    for file in ("token", "nonsense", "missing"):
+    Path("lines").write_text("a\nb\n")
+    Path("cut.pem").write_text("-----BEGIN CERTIFICATE-----\nAAAA\n")
+    for file in ("nonsense", "missing", "lines", "cut.pem"):
         assert run("show", file).exit_code == 2, file
         assert run("verify", "--bundle", "D/bundle.pem", file).exit_code == 2, file
     assert run("verify", "--bundle", "nonsense", "D/svid.pem").exit_code == 2
     without_zone = ("--at", "2026-01-01T00:00:00")
     assert run("verify", "--bundle", "D/bundle.pem", "D/svid.pem", *without_zone).exit_code == 2
-    assert "X.509" in run("show", "token").stderr
+
+
+def minted_jwt(out: str = "J", *more: str) -> Path:
+    done = run("mint", "--spiffe-id", ID, "--out", out, "--jwt", "--audience", "db", *more)
+    assert done.exit_code == 0, done.output
+    return Path(out)
+
+
+@pytest.mark.spiffe("J-08", "J-09", "J-11")
+def test_a_jwt_svid_is_minted_shown_and_verified() -> None:
+    assert minted_jwt().joinpath("svid.jwt").stat().st_mode & 0o777 == 0o600
+    shown = answer("show", "J/svid.jwt")
+    assert (shown["role"], shown["spiffeId"], shown["audience"]) == ("token", ID, ["db"])
+    assert ID in run("show", "J/svid.jwt").stdout
+    assert Path("J/svid.jwt").read_text().rpartition(".")[2].strip() not in run("show", "J/svid.jwt").stdout
+    assert answer("verify", "--bundle", "J/bundle.json", "J/svid.jwt", "--audience", "db")["valid"] is True
+    several = ("--audience", "web", "--audience", "db")
+    assert answer("verify", "--bundle", "J/bundle.json", "J/svid.jwt", *several)["valid"] is True
+
+
+def test_a_jwt_svid_is_refused_with_every_reason() -> None:
+    minted_jwt()
+    late = ("--audience", "web", "--at", "2099-01-01T00:00:00Z")
+    found = answer("verify", "--bundle", "J/bundle.json", "J/svid.jwt", *late, code=1)
+    assert (found["valid"], found["spiffeId"], len(found["problems"])) == (False, ID, 2)
+    minted_jwt("K", "--state-dir", "other")
+    key = answer("verify", "--bundle", "K/bundle.json", "J/svid.jwt", "--audience", "db", code=1)
+    assert "no key of the bundle" in key["problems"][0]
+    minted("D")
+    by_pem = answer("verify", "--bundle", "D/bundle.pem", "J/svid.jwt", "--audience", "db", code=1)
+    assert "no JWT keys" in by_pem["problems"][0]
+    Path("text").write_text("hello\n")
+    text = answer("verify", "--bundle", "J/bundle.json", "text", "--audience", "db", code=1)
+    assert "compact" in text["problems"][0]
+    assert run("show", "text").exit_code == 2
+
+
+def test_a_jwt_without_a_place_is_printed() -> None:
+    done = run("mint", "--spiffe-id", ID, "--jwt", "--audience", "db")
+    assert (done.exit_code, done.stdout.count("."), done.stdout.count("\n")) == (0, 2, 1)
+
+
+def test_many_jwts_at_once() -> None:
+    Path("ids").write_text(f"{ID}\nspiffe://example.org/b\n")
+    found = answer("mint", "--ids-file", "ids", "--out", "D", "--jwt", "--audience", "db")["svids"]
+    assert [one["svid"] for one in found] == ["D/0/svid.jwt", "D/1/svid.jwt"]
+    assert answer("show", "D/1/svid.jwt")["spiffeId"] == "spiffe://example.org/b"
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("--jwt",),
+        ("--audience", "db"),
+        ("--jwt", "--audience", ""),
+        ("--jwt", "--audience", "db", "--dns", "a.b"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(args: tuple[str, ...]) -> None:
+    assert run("mint", "--spiffe-id", ID, "--out", "D", *args).exit_code == 2
+    assert run("mint", "--spiffe-id", ID).exit_code == 2
+    minted()
+    assert run("verify", "--bundle", "D/bundle.pem", "D/svid.pem", "--audience", "db").exit_code == 2
+    minted_jwt()
+    assert run("verify", "--bundle", "J/bundle.json", "J/svid.jwt").exit_code == 2
 
 
 def test_parse_id_answers_and_exits_by_the_answer() -> None:
