@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 ARGS ?=
 
 .PHONY: venv dev demo test check golden schema bench clean
@@ -10,17 +11,20 @@ venv: $(VENV)/.users
 
 dev: $(VENV)/.developers
 
+# what is said while installing goes to stderr: stdout is the command's answer
 $(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.users: requirements.lock pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@echo "installing Pylis and what it needs into $(VENV) (about 20 s, once)" >&2
+	@$(INSTALL) --require-hashes -r requirements.lock >&2
+	@$(INSTALL) --no-deps --no-build-isolation -e . >&2
 	@touch $@
 
 $(VENV)/.developers: requirements-dev.lock pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@echo "installing the developers' packages into $(VENV) (about 30 s, once)" >&2
+	@$(INSTALL) --require-hashes -r requirements-dev.lock >&2
+	@$(INSTALL) --no-deps --no-build-isolation -e . >&2
 	@touch $@ $(VENV)/.users
 
 demo: venv

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from demo.client import Credentials, Http, Outcome, ask_xds, call_grpc, connection_lines, log_line, talk_tcp
-from demo.mesh import HERE, DemoMesh
+from demo.mesh import HERE, DemoError, DemoMesh
 
 LOG_SECONDS = 5.0
 EDIT_SECONDS = 5.0
@@ -80,7 +80,15 @@ class Runner:
 
     def run(self, expectations: list[Expectation]) -> Iterator[Held]:
         for expectation in expectations:
-            yield self._how[expectation.how](expectation)
+            yield self._held(expectation)
+
+    def _held(self, e: Expectation) -> Held:
+        """A command that fails is an expectation that does not hold, as long as the mesh is there."""
+        try:
+            return self._how[e.how](e)
+        except DemoError as error:
+            self._mesh.check_alive()
+            return Held(e, Outcome("error", detail=str(error)), str(error))
 
     def _http(self, e: Expectation) -> Held:
         connection = self._connection(e)
@@ -185,9 +193,9 @@ class Runner:
         """One keep-alive connection: allowed, then a policy is applied, then denied, on the same connection."""
         self._live = Http(self._mesh.workload(e.source)["httpProxy"], "catalog.shop:8080", proxy=True)
         first = self._live.send(e.method, e.path)
-        if first.actual != "allow":
-            return Held(e, first, "the request was not allowed before the edit")
         self._mesh.pylis("apply", "-f", "-", input_text=_FREEZE)
+        if first.actual != "allow":
+            return Held(e, replace(first, actual=f"{first.actual} before the edit"), "")
         return self._until(e, first.local_port)
 
     def _live_edit_undone(self, e: Expectation) -> Held:

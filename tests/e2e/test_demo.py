@@ -44,7 +44,7 @@ def test_every_expectation_holds_and_nothing_stays_behind(tmp_path: Path) -> Non
     assert not _processes_naming(str(tmp_path))
 
 
-@pytest.mark.parametrize("policy", ["no-admin.yaml", "ledger.yaml"])
+@pytest.mark.parametrize("policy", ["no-admin.yaml", "ledger.yaml", "catalog.yaml"])
 def test_an_emptied_policy_is_named(tmp_path: Path, policy: str) -> None:
     copy = tmp_path / "demo"
     subprocess.run(["cp", "-r", str(ROOT / "demo"), str(copy)], check=True)
