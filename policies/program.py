@@ -15,6 +15,7 @@ from policies.problem import Origin
 DEFAULT_DENY = "default-deny"  # ALLOW policies select the workload and none of their rules matched
 DEFAULT_ALLOW = "default-allow"  # no ALLOW policy selects the workload
 MALFORMED_IDENTITY = "malformed-identity"  # the peer's certificate carries more than one URI SAN
+QUARANTINE = "quarantine"  # the peer's identity, or the very certificate, is cut off by a Quarantine
 
 
 class Action(StrEnum):
@@ -42,8 +43,23 @@ class Clause:
 
 
 @dataclass(frozen=True, slots=True)
+class Revoked:
+    """Whom a Quarantine cuts off, before any policy is asked.
+
+    `principals` as policies write them (`<td>/ns/<ns>/sa/<sa>`); `serials` of certificates, lower-case hex
+    without leading zeros.
+    """
+
+    principals: frozenset[str] = frozenset()
+    serials: frozenset[str] = frozenset()
+
+    def __bool__(self) -> bool:
+        return bool(self.principals or self.serials)
+
+
+@dataclass(frozen=True, slots=True)
 class DecisionProgram:
-    """DENY clauses first: any match denies. Then, if `allow_applies`, a request needs one matching ALLOW clause.
+    """Who is revoked is denied. Then DENY clauses: any match denies. Then, if `allow_applies`, a request needs one matching ALLOW clause.
 
     `allow_applies` with no `allow` clause denies everything ("allow nothing").
     `policies` names every policy that selected the workload (`namespace/policy`), for explanations.
@@ -55,3 +71,4 @@ class DecisionProgram:
     allow: tuple[Clause, ...] = ()
     allow_applies: bool = False
     policies: tuple[str, ...] = field(default=())
+    revoked: Revoked = Revoked()

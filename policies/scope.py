@@ -17,7 +17,7 @@ _ANY_MESH = MeshSettings(trust_domain="")
 
 def may_ever_allow(program: DecisionProgram, principal: str) -> bool:
     """False only when no request of `principal` (`<td>/ns/<ns>/sa/<sa>`) can be allowed."""
-    if "," in principal:
+    if "," in principal or principal in program.revoked.principals:
         return False
     facts = Facts(Request(principal=principal), _ANY_MESH)
     if any(_certainly_matches(clause, facts) for clause in program.deny):

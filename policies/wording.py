@@ -13,7 +13,7 @@ from policies.attributes import Attribute
 from policies.evaluate import MALFORMED_PATH, MTLS_STRICT, Decision
 from policies.explain import Explanation, Outcome, Step, Unused
 from policies.predicate import Exact, Network, Prefix, Present, Suffix, Value
-from policies.program import DEFAULT_ALLOW, DEFAULT_DENY, MALFORMED_IDENTITY, Action
+from policies.program import DEFAULT_ALLOW, DEFAULT_DENY, MALFORMED_IDENTITY, QUARANTINE, Action
 
 _LABELS = {
     Attribute.PRINCIPAL: "principal",
@@ -47,6 +47,8 @@ def describe_decision(decision: Decision) -> str:
             return "Envoy refuses the path itself (400), before any policy is asked"
         case rule if rule == MALFORMED_IDENTITY:
             return "the caller's certificate carries more than one identity"
+        case rule if rule == QUARANTINE:
+            return "a Quarantine cuts the caller's identity off, before any policy is asked"
         case rule if rule == DEFAULT_ALLOW:
             return "no DENY rule matched and no ALLOW policy selects the workload"
         case rule if rule == DEFAULT_DENY:
@@ -62,6 +64,8 @@ def suggest(explanation: Explanation) -> list[str]:
         return []
     if decision.rule == MTLS_STRICT:
         return ["To allow it: call through a sidecar, or set the PeerAuthentication's mode to PERMISSIVE."]
+    if decision.rule == QUARANTINE:
+        return ["To allow it: lift the Quarantine that names it (pylis get quarantines)."]
     denied = next((o for o in explanation.outcomes if o.action is Action.DENY and o.matched), None)
     if denied is not None and denied.name == decision.rule:
         return [f"To allow it: narrow the DENY rule at {_place(denied)}."]

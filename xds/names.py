@@ -12,6 +12,7 @@ BUNDLE_SECRET = "ROOTCA"  # noqa: S105 - a resource name
 
 # filter state: written once per connection or request, read by the authorization matcher
 PRINCIPAL_KEY = "pylis.principal"
+SERIAL_KEY = "pylis.serial"  # of the peer's certificate
 PATH_KEY = "pylis.path"
 
 # the prefix of what RBAC leaves in dynamic metadata and statistics

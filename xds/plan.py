@@ -62,7 +62,8 @@ Address = SocketAddress | PipeAddress
 class InboundPort:
     """One port of the proxy's own workload: mTLS comes in at `listen`, plain bytes go to `app`.
 
-    `port` is what policies call destination.port; without interception `listen` may differ from it.
+    `port` is what policies call destination.port; without interception `listen` may differ from it. `cut` changes
+    when somebody who may be connected is cut off: connections of before are ended.
     """
 
     name: str
@@ -72,6 +73,7 @@ class InboundPort:
     app: Address
     mtls: MtlsMode
     program: DecisionProgram
+    cut: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ class Destination:
     """One port of a service this proxy may call.
 
     `identities` are the SPIFFE IDs its endpoints may present, sorted; `mtls` is false only where every
-    endpoint's PeerAuthentication says DISABLE.
+    endpoint's PeerAuthentication says DISABLE. `cut` as in `InboundPort`.
     """
 
     host: str
@@ -88,6 +90,7 @@ class Destination:
     endpoints: tuple[SocketAddress, ...]
     identities: tuple[str, ...]
     mtls: bool = True
+    cut: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ import structlog
 from cryptography import x509
 
 from ca.errors import SpiffeIdError
+from ca.revocation import serial_text
 from ca.spiffe_id import SpiffeId
 from xds import schema
 from xds.errors import NotAuthorizedError, ProtocolError, SchemaError
@@ -31,6 +32,7 @@ from xds.stream import Acked, DeltaStream, Nacked
 
 DELTA_ADS: Final = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 _REQUEST: Final = "envoy.service.discovery.v3.DeltaDiscoveryRequest"
+REVOKED: Final = "quarantine: this identity or certificate is cut off"
 _OPTIONS: Final = (
     ("grpc.http2.bdp_probe", 0),  # measured: with the gc thresholds below half the CPU of a push
     ("grpc.max_receive_message_length", 4 * 1024 * 1024),
@@ -64,10 +66,11 @@ class AddressInUseError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """The verified other end of a stream."""
+    """The verified other end of a stream; `serial` of its certificate, as `ca.revocation` writes it."""
 
     identity: SpiffeId
     expires: datetime
+    serial: str = ""
 
 
 def peer_of(context: Any) -> Peer | None:
@@ -81,10 +84,10 @@ def peer_of(context: Any) -> Peer | None:
         return None
     try:
         identity = SpiffeId.parse(ids[0].decode("ascii"))
-        expires = x509.load_pem_x509_certificate(pem[0]).not_valid_after_utc
+        leaf = x509.load_pem_x509_certificate(pem[0])
     except (SpiffeIdError, ValueError):
         return None
-    return Peer(identity, expires)
+    return Peer(identity, leaf.not_valid_after_utc, serial_text(leaf.serial_number))
 
 
 @dataclass(eq=False, slots=True)
@@ -107,6 +110,7 @@ class XdsServer:
         ledger: Ledger,
         extra_handlers: Sequence[grpc.GenericRpcHandler] = (),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        is_revoked: Callable[[Peer], bool] = lambda _: False,
     ) -> None:
         self._address = address
         self._credentials = PortCredentials(identity)
@@ -114,6 +118,7 @@ class XdsServer:
         self._ledger = ledger
         self._extra = extra_handlers
         self._now = now
+        self._is_revoked = is_revoked
         self._sessions: dict[str, set[_Session]] = {}
         self._server: Any = None
         self.port = 0
@@ -149,10 +154,14 @@ class XdsServer:
                 session.stale = True
                 session.wake.set()
 
-    def close_streams(self, which: Callable[[SpiffeId], bool], reason: str) -> None:
+    def end_revoked(self) -> None:
+        """Ends the streams of those who are cut off by now; they are refused when they come again."""
+        self.close_streams(self._is_revoked, REVOKED)
+
+    def close_streams(self, which: Callable[[Peer], bool], reason: str) -> None:
         for sessions in self._sessions.values():
             for session in sessions:
-                if which(session.peer.identity):
+                if which(session.peer):
                     session.ending = reason
                     session.wake.set()
 
@@ -165,6 +174,10 @@ class XdsServer:
             first = schema.decode(_REQUEST, await anext(requests))
         except (StopAsyncIteration, SchemaError):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "no discovery request")
+            return
+        if self._is_revoked(peer):
+            log.warning("proxy.refused", peer=str(peer.identity), serial=peer.serial, reason="quarantine")
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, REVOKED)
             return
         node_id: str = first.node.id  # pyright: ignore[reportAttributeAccessIssue] - upb's fields have no static types
         try:

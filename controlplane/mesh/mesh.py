@@ -10,7 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ca.registrations import Registration
+from ca.revocation import Revocations
 from ca.spiffe_id import TrustDomain
+from controlplane.resources.quarantine import Quarantine, revocations
 from controlplane.resources.service_entry import ServiceEntry
 from controlplane.resources.workload_entry import WorkloadEntry
 from controlplane.resources.workload_registration import WorkloadRegistration
@@ -27,6 +29,7 @@ class Mesh:
     policies: tuple[AuthorizationPolicy, ...] = ()
     peer_authentications: tuple[PeerAuthentication, ...] = ()
     registrations: tuple[Registration, ...] = ()
+    revocations: Revocations = Revocations()
 
     @classmethod
     def of(cls, settings: MeshSettings, objects: Iterable[object]) -> Mesh:
@@ -42,6 +45,7 @@ class Mesh:
             registrations=tuple(
                 o.registration(domain) for o in everything if isinstance(o, WorkloadRegistration)
             ),
+            revocations=revocations(o for o in everything if isinstance(o, Quarantine)),
         )
 
     def selected_by(self, service: ServiceEntry) -> tuple[WorkloadEntry, ...]:

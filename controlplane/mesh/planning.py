@@ -7,7 +7,9 @@ lowers each workload's policies once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from ca.spiffe_id import SpiffeId, TrustDomain, workload_id
 from controlplane.mesh.mesh import Mesh, workload
@@ -15,7 +17,7 @@ from controlplane.resources.service_entry import ServiceEntry, ServicePort
 from controlplane.resources.workload_entry import WorkloadEntry
 from policies.lower import lower
 from policies.peer_authentication import effective_mode
-from policies.program import DecisionProgram, Protocol
+from policies.program import DecisionProgram, Protocol, Revoked
 from policies.scope import may_ever_allow
 from policies.select import select
 from policies.workload import MtlsMode
@@ -42,6 +44,10 @@ class Planner:
         self._entries = {f"{entry.namespace}/{entry.name}": entry for entry in mesh.entries}
         self._programs: dict[tuple[str, int, Protocol], DecisionProgram] = {}
         self._behind = [(service, mesh.selected_by(service)) for service in mesh.services]
+        cut_off = mesh.revocations
+        self._revoked = Revoked(
+            frozenset(identity.removeprefix("spiffe://") for identity in cut_off.identities), cut_off.serials
+        )
 
     @property
     def node_ids(self) -> tuple[str, ...]:
@@ -90,6 +96,7 @@ class Planner:
                     app=_address(layout),
                     mtls=self._mode(entry, port),
                     program=self.program(entry, port),
+                    cut=self._cut(self.program(entry, port)),
                 )
 
     def _destinations(self, caller: WorkloadEntry, declared: set[tuple[str, int]]) -> Iterator[Destination]:
@@ -108,13 +115,16 @@ class Planner:
         self, host: str, _service: ServiceEntry, port: ServicePort, members: tuple[WorkloadEntry, ...]
     ) -> Destination:
         modes = {self._mode(member, port) for member in members}
+        trusted = [m for m in members if not self.mesh.revocations.covers(self._identity(m))]
+        gone = {str(self._identity(member)) for member in members if member not in trusted}
         return Destination(
             host=host,
             port=port.number,
             protocol=AppProtocol(port.protocol),
-            endpoints=tuple(sorted({_endpoint(member, port) for member in members})),
-            identities=tuple(sorted({str(self._identity(member)) for member in members})),
+            endpoints=tuple(sorted({_endpoint(member, port) for member in trusted})),
+            identities=tuple(sorted({str(self._identity(member)) for member in trusted})),
             mtls=modes != {MtlsMode.DISABLE},
+            cut=_mark(gone),
         )
 
     def program(self, entry: WorkloadEntry, port: ServicePort) -> DecisionProgram:
@@ -124,8 +134,18 @@ class Planner:
         if key not in self._programs:
             settings = self.mesh.settings
             selected = select(self.mesh.policies, workload(entry), settings)
-            self._programs[key] = lower(selected, settings, port=_target(port), protocol=protocol)
+            program = lower(selected, settings, port=_target(port), protocol=protocol)
+            self._programs[key] = replace(program, revoked=self._revoked)
         return self._programs[key]
+
+    def _cut(self, program: DecisionProgram) -> str:
+        """Changes with those of the revoked who may be connected now; a port they never reached keeps its
+        connections."""
+        if not self._revoked:
+            return ""
+        before = replace(program, revoked=Revoked())
+        may_be_there = {p for p in self._revoked.principals if may_ever_allow(before, p)}
+        return _mark(may_be_there | self._revoked.serials)
 
     def _mode(self, entry: WorkloadEntry, port: ServicePort) -> MtlsMode:
         found = self.mesh.peer_authentications
@@ -133,6 +153,12 @@ class Planner:
 
     def _identity(self, entry: WorkloadEntry) -> SpiffeId:
         return workload_id(self._trust_domain, entry.namespace, entry.service_account)
+
+
+def _mark(cut_off: Iterable[str]) -> str:
+    """A short name of a set; "" for none."""
+    names = sorted(cut_off)
+    return f":{hashlib.sha256(' '.join(names).encode()).hexdigest()[:12]}" if names else ""
 
 
 def _target(port: ServicePort) -> int:

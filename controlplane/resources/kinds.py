@@ -6,7 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from controlplane.resources import namespace, service_entry, workload_entry, workload_registration
+from controlplane.resources import (
+    namespace,
+    quarantine,
+    service_entry,
+    workload_entry,
+    workload_registration,
+)
 from policies import authorization_policy, codes, peer_authentication
 from policies.document import Document
 from policies.problem import Problem
@@ -81,6 +87,14 @@ KINDS: Final[tuple[Kind, ...]] = (
         "pylis.io", "v1alpha1", "WorkloadRegistration", "workloadregistrations", "workloadregistration",
         workload_registration.parse, "Which processes may hold which identity.", ("wr",),
         columns=(Column("Account", "spec.serviceAccount"), Column("Selectors", "spec.selectors")),
+    ),
+    Kind(
+        "pylis.io", "v1alpha1", "Quarantine", "quarantines", "quarantine", quarantine.parse,
+        "Identities and certificates that are cut off at once.", namespaced=False,
+        columns=(
+            Column("Identities", "spec.spiffeIDs"), Column("Serials", "spec.serials"),
+            Column("Reason", "spec.reason"),
+        ),
     ),
 )  # fmt: skip
 

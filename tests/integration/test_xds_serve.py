@@ -354,10 +354,10 @@ async def test_a_stream_does_not_outlive_the_certificate_it_was_opened_with(
 async def test_revocation_ends_the_streams_of_one_identity(running: Running, connect: Connect) -> None:
     stream = await a_stream(await connect())
     await stream.hear()
-    running.server.close_streams(lambda identity: identity == OTHER, "not this one")
+    running.server.close_streams(lambda peer: peer.identity == OTHER, "not this one")
     running.source.change(a_cluster("b"))
     await stream.say(CLUSTER)  # still alive
-    running.server.close_streams(lambda identity: identity == WEB, "the identity was revoked")
+    running.server.close_streams(lambda peer: peer.identity == WEB, "the identity was revoked")
     assert await stream.end() == (grpc.StatusCode.UNAVAILABLE, "the identity was revoked")
 
 

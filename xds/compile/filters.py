@@ -22,10 +22,13 @@ _STATE: Final = "envoy.extensions.filters.common.set_filter_state.v3.FilterState
 
 
 def identity() -> Message:
-    """Every URI SAN of the peer, once per connection; nothing on plaintext. Must come first."""
+    """Every URI SAN of the peer and its serial, once per connection; nothing on plaintext. Must come first."""
     config = new(
         "envoy.extensions.filters.network.set_filter_state.v3.Config",
-        on_downstream_tls_handshake=[_state(names.PRINCIPAL_KEY, "%DOWNSTREAM_PEER_URI_SAN%")],
+        on_downstream_tls_handshake=[
+            _state(names.PRINCIPAL_KEY, "%DOWNSTREAM_PEER_URI_SAN%"),
+            _state(names.SERIAL_KEY, "%DOWNSTREAM_PEER_SERIAL%"),
+        ],
     )
     return _network("envoy.filters.network.set_filter_state", config)
 

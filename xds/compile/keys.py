@@ -27,6 +27,7 @@ class Source(IntEnum):
     HEADER = 3
     HOST = 4
     SOURCE_IP = 5
+    SERIAL = 6  # of the peer's certificate: no policy can name it, a Quarantine can
 
 
 @dataclass(frozen=True, slots=True, order=True)

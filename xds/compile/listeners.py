@@ -19,7 +19,13 @@ def inbound(port: InboundPort, plan: ProxyPlan) -> Message:
         alpn = ("h2", "http/1.1") if port.protocol.is_http else ()
         match: dict[str, object] = {"transport_protocol": "tls"} if port.mtls is MtlsMode.PERMISSIVE else {}
         chains.append(
-            _chain("mtls", port, plan, match, transport_socket=tls.downstream(plan.trust_domains, alpn))
+            _chain(
+                f"mtls{port.cut}",
+                port,
+                plan,
+                match,
+                transport_socket=tls.downstream(plan.trust_domains, alpn),
+            )
         )
     if port.mtls is not MtlsMode.STRICT:
         chains.append(_chain("plaintext", port, plan, {}))
@@ -48,18 +54,17 @@ def upstream(declared: Upstream, target: Destination, plan: ProxyPlan) -> Messag
     if target.protocol.is_http:
         log = access_log.requests(plan.access_log, direction="outbound", port=declared.port)
         return _outbound(name, declared.listen, filters.outbound_http(name, name, log))
-    return _outbound(
-        name, declared.listen, filters.tcp_proxy(name, names.destination(target.host, target.port))
-    )
+    proxy = filters.tcp_proxy(name, names.destination(target.host, target.port))
+    return _outbound(name, declared.listen, proxy, target.cut)
 
 
-def _outbound(name: str, listen: SocketAddress, filter_: Message) -> Message:
+def _outbound(name: str, listen: SocketAddress, filter_: Message, cut: str = "") -> Message:
     return new(
         "envoy.config.listener.v3.Listener",
         name=name,
         address=address(listen),
         traffic_direction="OUTBOUND",
-        filter_chains=[{"filters": [filter_]}],
+        filter_chains=[{"name": cut, "filters": [filter_]}],
     )
 
 

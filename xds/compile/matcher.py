@@ -6,7 +6,8 @@
 
 A nested matcher that finds nothing falls through to the next shorter prefix and to the else branch, so no
 clause is ever copied into a branch it does not constrain; only the end of the else chain answers by default.
-The DENY tree's last else is the ALLOW tree: one resource, one atomic edit, every decision named.
+Before all of them stand the revoked. The DENY tree's last else is the ALLOW tree: one resource, one atomic edit,
+every decision named.
 Source: docs/adr/0005-authorization-by-matcher.md; xds.type.matcher.v3.Matcher
 """
 
@@ -19,7 +20,16 @@ from typing import Final, assert_never
 from google.protobuf.message import Message
 
 from policies.predicate import Exact, Prefix, Suffix
-from policies.program import DEFAULT_ALLOW, DEFAULT_DENY, MALFORMED_IDENTITY, Action, Clause, DecisionProgram
+from policies.program import (
+    DEFAULT_ALLOW,
+    DEFAULT_DENY,
+    MALFORMED_IDENTITY,
+    QUARANTINE,
+    Action,
+    Clause,
+    DecisionProgram,
+    Revoked,
+)
 from xds import names
 from xds.compile.keys import Form, Input, Range, Regex, Source, Test, translate
 from xds.schema import new, pack
@@ -46,7 +56,7 @@ class _Rule:
 
 
 def authorization(program: DecisionProgram, trust_domains: Sequence[str]) -> Message:
-    """The complete matcher: malformed identities, DENY, ALLOW, default, in this order."""
+    """The complete matcher: malformed identities, the revoked, DENY, ALLOW, default, in this order."""
     default = DEFAULT_DENY if program.allow_applies else DEFAULT_ALLOW
     end = _answer(default, Action.DENY if program.allow_applies else Action.ALLOW)
     allow = _tree(_rules(program.allow, Action.ALLOW, trust_domains), end) if program.allow_applies else end
@@ -54,7 +64,7 @@ def authorization(program: DecisionProgram, trust_domains: Sequence[str]) -> Mes
     return new(
         _M,
         matcher_list={"matchers": [{"predicate": _two_identities(), "on_match": _malformed()}]},
-        on_no_match=deny,
+        on_no_match=_tree(_revoked(program.revoked), deny),
     )
 
 
@@ -76,6 +86,14 @@ def _rules(clauses: Sequence[Clause], action: Action, trust_domains: Sequence[st
         )
         for c in clauses
     ]
+
+
+def _revoked(revoked: Revoked) -> list[_Rule]:
+    action = _answer(QUARANTINE, Action.DENY)
+    identities = tuple(Exact(f"spiffe://{principal}") for principal in sorted(revoked.principals))
+    serials = tuple(Exact(serial) for serial in sorted(revoked.serials))
+    found = ((Source.PRINCIPAL, identities), (Source.SERIAL, serials))
+    return [_Rule(action, (Test(Input(source), forms, negated=False),)) for source, forms in found if forms]
 
 
 def _answer(name: str, action: Action) -> Message:
@@ -245,5 +263,6 @@ _INPUT: Final[dict[Source, Callable[[Input], Message]]] = {
     Source.METHOD: lambda _: _header(":method"),
     Source.HEADER: lambda key: _header(key.header),
     Source.HOST: lambda _: _header(":authority"),
+    Source.SERIAL: _filter_state(names.SERIAL_KEY),
     Source.SOURCE_IP: lambda _: new(f"{_INPUTS}.DirectSourceIPInput"),
 }

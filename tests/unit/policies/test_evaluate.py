@@ -9,9 +9,11 @@ from policies.program import (
     DEFAULT_ALLOW,
     DEFAULT_DENY,
     MALFORMED_IDENTITY,
+    QUARANTINE,
     Clause,
     DecisionProgram,
     Protocol,
+    Revoked,
 )
 from policies.request import Request
 from policies.workload import MeshSettings, MtlsMode
@@ -52,6 +54,15 @@ def test_order_of_the_decision() -> None:
         Decision(False, DEFAULT_DENY, 403),
         Decision(True, "ns/yes[0]", 200),
     ]
+
+
+def test_the_revoked_are_denied_before_any_rule_is_asked() -> None:
+    anybody = Clause("ns/all[0]", ())
+    program = DecisionProgram(
+        Protocol.HTTP, 80, deny=(anybody,), allow=(anybody,), revoked=Revoked(frozenset({WEB}))
+    )
+    assert evaluate(program, Request(principal=WEB), MESH) == Decision(False, QUARANTINE, 403)
+    assert evaluate(program, Request(principal=f"{WEB}2"), MESH).rule == "ns/all[0]"
 
 
 def test_tcp_has_no_status() -> None:

@@ -2,7 +2,7 @@ from ipaddress import ip_network
 
 from policies.attributes import Attribute, Key
 from policies.predicate import Condition, Exact, Network, Value
-from policies.program import Clause, DecisionProgram, Protocol
+from policies.program import Clause, DecisionProgram, Protocol, Revoked
 from policies.scope import may_ever_allow
 
 WEB = "td/ns/shop/sa/web"
@@ -60,3 +60,9 @@ def test_negations_of_the_identity_are_decided() -> None:
 
 def test_two_identities_reach_nothing() -> None:
     assert not may_ever_allow(DecisionProgram(Protocol.HTTP, 80), f"{WEB},x")
+
+
+def test_the_revoked_may_never() -> None:
+    program = DecisionProgram(Protocol.HTTP, 80, revoked=Revoked(frozenset({WEB})))
+    assert not may_ever_allow(program, WEB)
+    assert may_ever_allow(program, "td/ns/shop/sa/other")
