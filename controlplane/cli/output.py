@@ -51,17 +51,21 @@ def fail_with(problems: Sequence[Problem], closing: str) -> Failure:
     return Failure("\n".join([head, *(f"  {p}" for p in problems)]))
 
 
-def format_option(function: Callable[..., object]) -> Callable[..., object]:
-    """The `-o table|json|yaml` of every command that prints data, as parameter `output`."""
-    option = click.option(
+def formats(*more: str) -> Callable[[Callable[..., object]], Callable[..., object]]:
+    """The `-o table|json|yaml` of a command that prints data, and what else it can print, as parameter `output`."""
+    return click.option(
         "-o",
         "--output",
-        type=click.Choice(["table", "json", "yaml"]),
+        type=click.Choice(["table", "json", "yaml", *more]),
         default="table",
         show_default=True,
         help="How to print the answer.",
     )
-    return option(function)
+
+
+def format_option(function: Callable[..., object]) -> Callable[..., object]:
+    """`formats` of the commands that print nothing else."""
+    return formats()(function)
 
 
 def emit(data: Any, output: str, table: Callable[[], Iterable[str]]) -> None:

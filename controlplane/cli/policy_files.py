@@ -32,11 +32,9 @@ def read_tests(files: Sequence[str]) -> tuple[list[PolicyTest], list[Problem]]:
 def read_resources(document: Document) -> tuple[list[Document], list[Problem]]:
     """The documents of `spec.resourceFiles`, whose patterns start at the folder of the document."""
     documents, problems = list[Document](), list[Problem]()
-    folder = Path(document.file).parent
-    for index, pattern in enumerate(policy_test.resource_files(document)):
-        files = [Path(pattern)] if Path(pattern).is_absolute() else sorted(folder.glob(pattern))
+    for index, (pattern, files) in enumerate(_resource_paths(document)):
         if not files:
-            path = f"spec.resourceFiles[{index}]"
+            path, folder = f"spec.resourceFiles[{index}]", Path(document.file).parent
             problems.append(
                 document.problem(codes.NOT_FOUND, path, f"no file is {pattern}", f"looked in {folder}")
             )
@@ -44,3 +42,21 @@ def read_resources(document: Document) -> tuple[list[Document], list[Problem]]:
         documents += found
         problems += more
     return documents, problems
+
+
+def files_read(files: Sequence[str]) -> list[Path]:
+    """The test files and, as far as they can be read, the files that they name."""
+    found = [Path(file) for file in files]
+    for file in files:
+        for document in read_paths([file])[0]:
+            found += [path for _, paths in _resource_paths(document) for path in paths]
+    return found
+
+
+def _resource_paths(document: Document) -> list[tuple[str, list[Path]]]:
+    """Each pattern of `spec.resourceFiles` with the files it finds."""
+    folder = Path(document.file).parent
+    return [
+        (pattern, [Path(pattern)] if Path(pattern).is_absolute() else sorted(folder.glob(pattern)))
+        for pattern in policy_test.resource_files(document)
+    ]

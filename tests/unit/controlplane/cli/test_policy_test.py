@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 from click.testing import CliRunner, Result
@@ -80,3 +82,32 @@ def test_a_pattern_that_finds_nothing_and_an_empty_file(tmp_path: Path) -> None:
 
 def test_no_file_is_bad_usage() -> None:
     assert CliRunner().invoke(policy, ["test"]).exit_code == 2
+
+
+def test_junit_and_coverage(tmp_path: Path) -> None:
+    result = run(tmp_path, "-o", "junit")
+    assert result.exit_code == 0
+    assert '<testsuite name="orders" tests="2" failures="0">' in result.stdout
+    again = CliRunner().invoke(policy, ["test", str(tmp_path / "test.yaml"), "--coverage"])
+    assert again.stdout == "1 of 1 rules decided a request\n2 passed, 0 failed, 0 unsupported\n"
+
+
+def test_watch_runs_again_when_a_resource_changes(tmp_path: Path) -> None:
+    run(tmp_path)
+    command = [
+        sys.executable,
+        "-m",
+        "controlplane.cli",
+        "policy",
+        "test",
+        str(tmp_path / "test.yaml"),
+        "--watch",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        assert child.stdout.readline() == "2 passed, 0 failed, 0 unsupported\n"
+        assert child.stderr.readline() == "watching; Ctrl-C ends.\n"
+        (tmp_path / "policies" / "orders.yaml").write_text(POLICY.replace("GET", "HEAD, GET, PUT"))
+        assert child.stdout.readline().startswith("TEST")
+        child.terminate()
