@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -54,8 +55,7 @@ class Session:
         default_factory=list[tuple[str, "subprocess.Popen[bytes]"]]
     )
     _arguments: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
-    _made: bool = False
-    _mine: bool = False  # the state directory holds this mesh, and no other that runs
+    _before: frozenset[Path] | None = None  # what stood in the state directory; None: it is not ours to clear
     _owned: set[tuple[str, str, str]] = field(default_factory=set[tuple[str, str, str]])
 
     @property
@@ -76,7 +76,7 @@ class Session:
     def _start(self) -> None:
         _refuse_second(self.state_dir)
         self.policy_documents()  # a mistake in a policy is said before anything is started
-        self._made, self._mine = not self.state_dir.exists(), True
+        self._before = frozenset(_entries(self.state_dir))
         self.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.logs.mkdir(exist_ok=True, mode=0o700)
         self._write_mesh(ready=False)
@@ -149,15 +149,12 @@ class Session:
                     child.kill()
                     child.wait()
         self._children.clear()
-        if not self._mine:
-            return
-        with contextlib.suppress(FileNotFoundError):
-            (self.state_dir / MESH_FILE).unlink()
-        if self._made:
-            import shutil
-
-            shutil.rmtree(self.state_dir, ignore_errors=True)
-            shutil.rmtree(_socket_directory(self.state_dir, make=False), ignore_errors=True)
+        if self._before is not None:
+            (self.state_dir / MESH_FILE).unlink(missing_ok=True)
+            for path in _entries(self.state_dir):
+                if path not in self._before:
+                    _remove(path)
+            _remove(_socket_directory(self.state_dir, make=False))
 
     def _start_server(self) -> None:
         api, xds = (f"127.0.0.1:{port if _is_free(port) else 0}" for port in DEFAULT_PORTS)
@@ -291,6 +288,19 @@ class Session:
             },
         }
         write_private(self.state_dir / MESH_FILE, json.dumps(body, indent=1).encode())
+
+
+def _entries(state_dir: Path) -> list[Path]:
+    """The directory itself, what is in it, and the authority of each trust domain: outermost first."""
+    found = [state_dir, *state_dir.glob("*"), *state_dir.glob("ca/*")]
+    return [path for path in found if path.exists()]
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def stop_other(state_dir: Path) -> bool:

@@ -24,6 +24,9 @@ def _run(
 
 
 def test_every_expectation_holds_and_nothing_stays_behind(tmp_path: Path) -> None:
+    kept = tmp_path / ".pylis" / "ca" / "example.org" / "root.pem"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("of an earlier pylis svid mint")
     done = _run(tmp_path)
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
@@ -40,7 +43,7 @@ def test_every_expectation_holds_and_nothing_stays_behind(tmp_path: Path) -> Non
         "rule",
         "ok",
     }
-    assert not (tmp_path / ".pylis").exists()
+    assert [p for p in tmp_path.rglob("*") if not p.is_dir()] == [kept]
     assert not _processes_naming(str(tmp_path))
 
 
@@ -52,6 +55,7 @@ def test_an_emptied_policy_is_named(tmp_path: Path, policy: str) -> None:
     path = os.pathsep.join([str(tmp_path), str(ROOT)])
     done = _run(tmp_path, env={"PYTHONPATH": path})
     assert done.returncode == 1, done.stderr
+    assert not (tmp_path / ".pylis").exists()
     failed = [e["id"] for e in json.loads(done.stdout)["expectations"] if not e["ok"]]
     assert failed
     assert all(f"no longer holds: {name}" in done.stderr for name in failed)
