@@ -10,7 +10,8 @@ CaError
 ├── TokenError          text that is no join token
 ├── NodeProtocolError   bytes that are no message between agent and server
 ├── KeystoreError       the keystore cannot be read or written
-├── AuthorityError      an authority that cannot sign now: it has expired, or is not valid yet
+├── AuthorityError      an authority that cannot sign now, or is not in the state for what is asked of it
+│   └── NotAcknowledgedError  agents have not acknowledged what has to be known everywhere; `agents` names them
 └── ProfileError        a certificate of ours that breaks the SPIFFE profile: our bug, it never leaves
 """
 
@@ -37,6 +38,12 @@ class RegistrationError(CaError):
 
 class AuthorityError(CaError):
     pass
+
+
+class NotAcknowledgedError(AuthorityError):
+    def __init__(self, agents: Sequence[str]) -> None:
+        super().__init__(f"not acknowledged yet by {', '.join(agents)}")
+        self.agents = tuple(agents)
 
 
 class BundleError(CaError):

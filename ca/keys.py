@@ -3,17 +3,45 @@
 from __future__ import annotations
 
 import secrets
+from enum import StrEnum
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-PrivateKey = ec.EllipticCurvePrivateKey
+PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
-def new_key() -> PrivateKey:
-    """ECDSA P-256."""
+class KeyType(StrEnum):
+    """What an authority signs with."""
+
+    EC_P256 = "ec-p256"
+    EC_P384 = "ec-p384"
+    RSA_2048 = "rsa-2048"
+
+
+def new_key() -> ec.EllipticCurvePrivateKey:
+    """ECDSA P-256: a workload's, an agent's, a server's."""
     return ec.generate_private_key(ec.SECP256R1())
+
+
+def new_key_of(kind: KeyType) -> PrivateKey:
+    match kind:
+        case KeyType.EC_P256:
+            return ec.generate_private_key(ec.SECP256R1())
+        case KeyType.EC_P384:
+            return ec.generate_private_key(ec.SECP384R1())
+        case KeyType.RSA_2048:
+            return rsa.generate_private_key(65537, 2048)
+
+
+def hash_for(key: PrivateKey) -> hashes.SHA256 | hashes.SHA384:
+    """As strong as the key: SHA-384 for P-384, otherwise SHA-256. Source: RFC 5480 §4."""
+    return (
+        hashes.SHA384()
+        if isinstance(key, ec.EllipticCurvePrivateKey) and key.key_size > 256
+        else hashes.SHA256()
+    )
 
 
 def new_serial() -> int:
@@ -26,7 +54,7 @@ def csr_for(key: PrivateKey) -> bytes:
     return (
         x509.CertificateSigningRequestBuilder()
         .subject_name(x509.Name([]))
-        .sign(key, hashes.SHA256())
+        .sign(key, hash_for(key))
         .public_bytes(serialization.Encoding.DER)
     )
 
@@ -38,16 +66,19 @@ def key_der(key: PrivateKey) -> bytes:
     )
 
 
-def key_pem(key: PrivateKey) -> bytes:
-    """PKCS#8, unencrypted."""
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+def key_pem(key: PrivateKey, passphrase: bytes = b"") -> bytes:
+    """PKCS#8; encrypted if there is a passphrase."""
+    how = serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption()
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, how)
 
 
-def load_key(pem: bytes) -> PrivateKey:
-    """Raises: ValueError when it is no EC private key in PEM."""
-    key = serialization.load_pem_private_key(pem, password=None)
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise ValueError("not an EC private key")  # noqa: TRY004 - the caller's data, not its type
+def load_key(pem: bytes, passphrase: bytes = b"") -> PrivateKey:
+    """Raises: ValueError when it is no EC or RSA private key in PEM, or the passphrase is not its own."""
+    try:
+        key = serialization.load_pem_private_key(pem, password=passphrase or None)
+    except TypeError as error:
+        text = "it needs a passphrase" if not passphrase else "it is not encrypted"
+        raise ValueError(text) from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
+        raise ValueError("neither an EC nor an RSA private key")  # noqa: TRY004 - the caller's data, not its type
     return key

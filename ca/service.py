@@ -1,63 +1,102 @@
-"""The certificate authority of one trust domain: owns root and issuing authority, issues, renews itself.
+"""The certificate authority of one trust domain: owns the authorities, issues, rotates them.
 
-The root signs nothing but issuing authorities; an issuing authority lives a day, replaced at half of it.
+The root signs nothing but issuing authorities; an issuing authority lives a day, replaced at half of it. What
+happens to authorities is in `rotation` and `authorities`; here are their keys, the journal and the clock.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final, Self
 
+import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from ca import check, jwt_svid, keys, profile, sign
-from ca.bundle import TrustBundle, jwt_key
-from ca.errors import AuthorityError, KeystoreError, RegistrationError, SpiffeIdError
+from ca import check, journal, jwt_svid, keys, profile, sign
+from ca.authorities import Authorities, Authority
+from ca.bundle import REFRESH_HINT, JwtKey, TrustBundle, jwt_key
+from ca.errors import AuthorityError, KeystoreError, NotAcknowledgedError, RegistrationError
 from ca.issue import X509Svid, issue
-from ca.jwt_svid import JwtSigner, JwtSvid
+from ca.journal import Journal, Kept
+from ca.jwt_svid import MAX_JWT_TTL, JwtSigner, JwtSvid
+from ca.keys import KeyType
 from ca.keystore import Keystore
 from ca.registrations import Registration, name_problems
-from ca.rotation import Lifetime, must_replace, until_replacement
+from ca.rotation import Family, Lifetime, Status, must_replace
 from ca.sign import Signer
 from ca.spiffe_id import SpiffeId, TrustDomain, agent_id, server_id
+from ca.upstream import Upstream, sign_issuing
 
 SERVER_DNS_NAME: Final = "server.pylis.internal"
-_ROOT: Final = "root.pem"
-_ISSUING: Final = "issuing.pem"
-_JWT: Final = "jwt.pem"
+LOOK_AGAIN_SECONDS: Final = 60.0  # clocks may jump
+FIRST_LOOK_SECONDS: Final = 1.0
+log = structlog.get_logger()
 
 
 def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+def nobody(_: int) -> tuple[str, ...]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class CaSettings:
+    key_type: KeyType = KeyType.EC_P256
+    root_ttl: timedelta = profile.ROOT_TTL
+    jwt_key_ttl: timedelta = timedelta(days=7)
+    refresh_hint: int = REFRESH_HINT
+
+
+@dataclass(frozen=True, slots=True)
+class _Material:
+    """What an authority signs with. X.509: `issuing` signs, under `root` (None: somebody else's)."""
+
+    kept: Kept
+    root: Signer | None = None
+    issuing: Signer | None = None
+    jwt: JwtSigner | None = field(default=None, repr=False)
+
+
 class CertificateAuthority:
-    """Make it with `open`; `run` keeps the issuing authority fresh."""
+    """Make it with `open`; `run` keeps the authorities fresh.
+
+    `unacknowledged(sequence)` names the agents that may not know that bundle yet; it is set by who knows them.
+    """
 
     def __init__(
         self,
-        trust_domain: TrustDomain,
         keystore: Keystore,
-        root: Signer,
-        issuing: Signer,
-        jwt_signer: JwtSigner,
+        found: Journal,
         clock: Callable[[], datetime],
         new_serial: Callable[[], int],
+        settings: CaSettings,
+        upstream: Upstream | None,
     ) -> None:
-        self.trust_domain = trust_domain
+        self.trust_domain = found.trust_domain
+        self.jwt_issuer = ""
+        self.unacknowledged: Callable[[int], Sequence[str]] = nobody
+        self.authorities: Authorities = found.authorities
+        self.bundle: TrustBundle = TrustBundle(found.trust_domain, ())
+        self._nested = dict(found.nested)
+        self._above: TrustBundle | None = found.above
         self._keystore = keystore
-        self._root = root
-        self._issuing = issuing
         self._clock = clock
         self._new_serial = new_serial
-        der = root.certificate.public_bytes(Encoding.DER)
-        self._jwt = jwt_signer
-        self.jwt_issuer = ""
-        vouching = jwt_key(jwt_signer.kid, jwt_signer.key.public_key())
-        self.bundle = TrustBundle(trust_domain, (der,), jwt_authorities=(vouching,))
+        self._settings = settings
+        self._upstream = upstream
+        self._watchers: list[Callable[[], None]] = []
+        self._changing = asyncio.Lock()
+        self._material: dict[str, _Material] = {}
+        for authority in found.authorities.all:
+            if (kept := found.kept.get(authority.id)) is not None and authority.status is not Status.REVOKED:
+                self._material[authority.id] = _load(keystore, authority, kept)
+        self._know()
 
     @classmethod
     def open(
@@ -67,18 +106,35 @@ class CertificateAuthority:
         *,
         clock: Callable[[], datetime] = utc_now,
         new_serial: Callable[[], int] = keys.new_serial,
+        settings: CaSettings = CaSettings(),
+        upstream: Upstream | None = None,
     ) -> Self:
         """Loads the authorities, or makes them on first use. Raises: KeystoreError; AuthorityError."""
-        root = _load(keystore, _ROOT)
-        if root is None:
-            root = _new_root(trust_domain, clock(), new_serial())
-            keystore.store(_ROOT, _dump(root))
-        _expect(root, trust_domain, clock())
-        issuing = _load(keystore, _ISSUING)
-        if issuing is None or must_replace(_lifetime(issuing), clock()):
-            issuing = _new_issuing(trust_domain, root, clock(), new_serial())
-            keystore.store(_ISSUING, _dump(issuing))
-        return cls(trust_domain, keystore, root, issuing, _jwt_signer(keystore, root), clock, new_serial)
+        data = keystore.load(journal.NAME)
+        if data is None and keystore.load("root.pem") is not None:
+            raise KeystoreError("the keystore is of an older Pylis (root.pem): move it away to begin anew")
+        found = Journal(trust_domain, Authorities(), {}, {}) if data is None else journal.load(data)
+        if found.trust_domain != trust_domain:
+            raise KeystoreError(
+                f"the keystore holds the authority of {found.trust_domain}, not of {trust_domain}"
+            )
+        authority = cls(keystore, found, clock, new_serial, settings, upstream)
+        authority._begin()
+        return authority
+
+    @property
+    def active_root_hash(self) -> str:
+        """SHA-256 (hex) of the root that the server's own certificate chains to: what join tokens name."""
+        roots = self._active(Family.X509).roots
+        return TrustBundle(self.trust_domain, roots[:1]).root_hashes[0]
+
+    @property
+    def tainted(self) -> tuple[str, ...]:
+        return self.authorities.tainted
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """`changed` is called after each change of the bundle, and of who signs."""
+        self._watchers.append(changed)
 
     def issue(self, registration: Registration, csr_der: bytes) -> X509Svid:
         """Raises: CsrError; RegistrationError for a name no workload may have."""
@@ -120,23 +176,256 @@ class CertificateAuthority:
         ips = tuple(dict.fromkeys((*ip_addresses, "127.0.0.1")))
         return self._issue(server_id(self.trust_domain), csr_der, profile.LEAF_TTL, names, ips)
 
+    def issue_nested(
+        self, name: str, csr_der: bytes, ttl: timedelta, jwt_keys: tuple[JwtKey, ...]
+    ) -> X509Svid:
+        """An issuing authority for a control plane nested below this one; its JWT keys join the bundle.
+
+        Raises: CsrError; AuthorityError when this one is nested itself.
+        """
+        root = self._material[self._active(Family.X509).id].root
+        if root is None:
+            raise AuthorityError("this control plane has an upstream authority itself: nest below that one")
+        ttl = min(ttl, profile.ISSUING_TTL)
+        certificate = sign_issuing(self.trust_domain, csr_der, root, self._clock(), ttl)
+        if self._nested.get(name, ()) != jwt_keys:
+            self._nested[name] = jwt_keys
+            self._install(self.authorities.touched())
+        der = certificate.public_bytes(Encoding.DER)
+        life = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+        return X509Svid(SpiffeId(self.trust_domain, ""), (der,), certificate.serial_number, *life)
+
     async def run(self) -> None:
-        """Replaces the issuing authority whenever half of its life is over, until cancelled."""
+        """Rotates by lifetime, and hears from the upstream authority, until cancelled."""
+        await asyncio.sleep(FIRST_LOOK_SECONDS)
         while True:
-            wait = until_replacement(_lifetime(self._issuing), self._clock())
-            # a clock may jump: look again every minute
-            await asyncio.sleep(min(wait.total_seconds() + 1, 60))
-            self.refresh()
+            async with self._changing:
+                if self._upstream is not None:
+                    await self._ask_upstream(self._upstream)
+                self.refresh()
+            await asyncio.sleep(LOOK_AGAIN_SECONDS)
+
+    async def prepare(self, family: Family) -> Authority:
+        """A new authority, known to everybody before it signs. Raises: AuthorityError."""
+        async with self._changing:
+            if family is Family.X509 and self._upstream is not None:
+                return self._adopt(*await asyncio.to_thread(self._new_below, self._upstream))
+            return self._prepare(family)
+
+    def activate(self, id_: str, *, force: bool = False) -> None:
+        """It signs from now on. Raises: AuthorityError; NotAcknowledgedError unless forced."""
+        authority = self.authorities.find(id_)
+        if not force and (waiting := self.unacknowledged(authority.since)):
+            raise NotAcknowledgedError(waiting)
+        self._install(self.authorities.activate(id_, self._old_retires(authority.family)))
+
+    def taint(self, id_: str) -> None:
+        """Everything it signed is replaced at once. Raises: AuthorityError."""
+        if self.authorities.find(id_).family is Family.X509 and self._upstream is not None:
+            raise AuthorityError(
+                "an upstream authority signs here: taint there what it should not have signed"
+            )
+        self._install(self.authorities.taint(id_))
+
+    def revoke(self, id_: str, *, force: bool = False) -> None:
+        """Nothing it signed is believed any more. Raises: AuthorityError; NotAcknowledgedError unless forced."""
+        authority = self.authorities.find(id_)
+        if not force and authority.status is Status.TAINTED and (waiting := self.waiting):
+            raise NotAcknowledgedError(waiting)
+        self._install(self.authorities.revoke(id_))
+
+    @property
+    def waiting(self) -> Sequence[str]:
+        """Agents that have not acknowledged the state of now."""
+        return self.unacknowledged(self.authorities.sequence)
 
     def refresh(self) -> bool:
-        """Replaces the issuing authority if it is due; says whether it did."""
+        """Does what is due by lifetime; says whether anything was."""
+        now, before = self._clock(), (self.authorities, dict(self._material))
+        retired = self.authorities.retire(now)
+        if retired != self.authorities:
+            self._install(retired)
+        self._renew_issuing(now)
+        for family in Family:
+            self._rotate(family, now)
+        return (self.authorities, self._material) != before
+
+    def _begin(self) -> None:
+        """An authority of each family signs; one that slept through its life is replaced."""
         now = self._clock()
-        if not must_replace(_lifetime(self._issuing), now):
-            return False
-        issuing = _new_issuing(self.trust_domain, self._root, now, self._new_serial())
-        self._keystore.store(_ISSUING, _dump(issuing))
-        self._issuing = issuing
-        return True
+        for family in Family:
+            active = self.authorities.one(family, Status.ACTIVE)
+            if active is not None and now < active.lifetime.not_before:
+                raise AuthorityError(
+                    f"the {family} authority is not valid at {now.isoformat()}: is the clock right?"
+                )
+            if active is None or now >= active.lifetime.not_after:
+                prepared = self.authorities.one(family, Status.PREPARED)
+                if prepared is None or now >= prepared.lifetime.not_after:
+                    prepared = self._prepare(family)
+                self._install(self.authorities.activate(prepared.id, now))
+        if self._upstream is not None:
+            self._hear(self._upstream.publish(self._jwt_keys()))
+        self.refresh()
+
+    def _rotate(self, family: Family, now: datetime) -> None:
+        active = self._active(family)
+        prepared = self.authorities.one(family, Status.PREPARED)
+        asks_above = family is Family.X509 and self._upstream is not None
+        if prepared is None and now >= active.lifetime.prepare_at and not asks_above:
+            prepared = self._prepare(family)
+        if prepared is None or now < active.lifetime.activate_at:
+            return
+        if now >= active.lifetime.insist_at or not self.unacknowledged(prepared.since):
+            self.activate(prepared.id, force=True)
+
+    async def _ask_upstream(self, upstream: Upstream) -> None:
+        """What blocks runs in a thread; what changes does so here."""
+        now, active = self._clock(), self._active(Family.X509)
+        due = now >= active.lifetime.prepare_at and not self.authorities.of(Family.X509, Status.PREPARED)
+        try:
+            if due:
+                self._adopt(*await asyncio.to_thread(self._new_below, upstream))
+            above = await asyncio.to_thread(upstream.publish, self._jwt_keys())
+        except AuthorityError as error:
+            log.warning("upstream.failed", error=str(error))
+            return
+        self._hear(above)
+
+    def _hear(self, above: TrustBundle | None) -> None:
+        known = self._above
+        if above is None or (known and _same_content(above, known)):
+            return
+        self._above = above
+        self._install(self.authorities.touched())
+
+    def _renew_issuing(self, now: datetime) -> None:
+        """Under our own root: leaves chain to it whatever issuing authority signed them."""
+        for authority in self.authorities.of(Family.X509, Status.ACTIVE, Status.PREPARED):
+            held = self._material[authority.id]
+            if held.root is None or held.issuing is None or not must_replace(_lifetime(held.issuing), now):
+                continue
+            self._material[authority.id] = self._under(held.kept.key, held.root)
+            self._install(self.authorities)
+            self._keystore.forget_key(held.kept.issuing_key)
+
+    def _prepare(self, family: Family) -> Authority:
+        made, material = self._new_x509() if family is Family.X509 else self._new_jwt()
+        return self._adopt(made, material)
+
+    def _adopt(self, made: Authority, material: _Material) -> Authority:
+        self._material[made.id] = material
+        self._install(self.authorities.prepare(made))
+        return self.authorities.find(made.id)
+
+    def _new_x509(self) -> tuple[Authority, _Material]:
+        if self._upstream is not None:
+            return self._new_below(self._upstream)
+        name = f"root-{self._new_serial():x}"
+        key = self._keystore.create_key(name, self._settings.key_type)
+        start = self._clock().replace(microsecond=0) - profile.BACKDATE
+        wanted = profile.Authority(
+            self.trust_domain,
+            f"{self.trust_domain} root",
+            key.public_key(),
+            start,
+            start + self._settings.root_ttl,
+            self._new_serial(),
+            1,
+        )
+        root = Signer(sign.self_signed(wanted, key), key)
+        return self._record(root.certificate, (root.certificate,)), self._under(name, root)
+
+    def _under(self, key_name: str, root: Signer) -> _Material:
+        """A new issuing authority under our own root."""
+        name = f"issuing-{self._new_serial():x}"
+        key = self._keystore.create_key(name, self._settings.key_type)
+        ttl = min(profile.ISSUING_TTL, self._settings.root_ttl)
+        certificate = sign_issuing(self.trust_domain, keys.csr_for(key), root, self._clock(), ttl)
+        kept = Kept(key_name, name, (certificate.public_bytes(Encoding.DER),))
+        return _Material(kept, root, Signer(certificate, key, (certificate,)))
+
+    def _new_below(self, upstream: Upstream) -> tuple[Authority, _Material]:
+        """An issuing authority that somebody else's signed."""
+        name = f"issuing-{self._new_serial():x}"
+        key = self._keystore.create_key(name, self._settings.key_type)
+        issued = upstream.sign(keys.csr_for(key), profile.ISSUING_TTL)
+        issuing = issued.chain[0]
+        if issuing.public_key() != key.public_key():
+            raise AuthorityError("the upstream authority answered with a certificate for another key")
+        if problems := check.authority_problems(issuing):
+            raise AuthorityError("the upstream authority's certificate cannot sign: " + "; ".join(problems))
+        ders = tuple(one.public_bytes(Encoding.DER) for one in issued.chain)
+        roots = tuple(x509.load_der_x509_certificate(der) for der in issued.roots)
+        material = _Material(Kept("", name, ders), None, Signer(issuing, key, issued.chain))
+        return self._record(issuing, roots), material
+
+    def _record(self, certificate: x509.Certificate, roots: Sequence[x509.Certificate]) -> Authority:
+        life = Lifetime(certificate.not_valid_before_utc, certificate.not_valid_after_utc)
+        ders = tuple(one.public_bytes(Encoding.DER) for one in roots)
+        return Authority(_key_id(certificate), Family.X509, Status.PREPARED, life, ders, 0)
+
+    def _new_jwt(self) -> tuple[Authority, _Material]:
+        name = f"jwt-{self._new_serial():x}"
+        key = self._keystore.create_key(name, self._settings.key_type)
+        kid = x509.SubjectKeyIdentifier.from_public_key(key.public_key()).digest.hex()
+        start = self._clock().replace(microsecond=0) - profile.BACKDATE
+        life = Lifetime(start, start + self._settings.jwt_key_ttl)
+        spki = jwt_key(kid, key.public_key()).spki
+        authority = Authority(kid, Family.JWT, Status.PREPARED, life, (spki,), 0)
+        return authority, _Material(Kept(name), jwt=_jwt_signer(authority, key))
+
+    def _old_retires(self, family: Family) -> datetime:
+        """When the last thing the active authority signed, or signs now, will have expired."""
+        active = self.authorities.one(family, Status.ACTIVE)
+        if active is None:
+            return self._clock()
+        issuing = self._material[active.id].issuing
+        if issuing is not None:
+            return issuing.certificate.not_valid_after_utc
+        return min(self._clock() + MAX_JWT_TTL, active.lifetime.not_after)
+
+    def _install(self, authorities: Authorities) -> None:
+        """Durable first, then in force, then said."""
+        living = {a.id for a in authorities.all if a.status is not Status.REVOKED}
+        kept = {id_: held.kept for id_, held in self._material.items() if id_ in living}
+        self._keystore.store(
+            journal.NAME,
+            journal.dump(Journal(self.trust_domain, authorities, kept, self._nested, self._above)),
+        )
+        over = [self._material.pop(id_) for id_ in list(self._material) if id_ not in living]
+        self.authorities = authorities
+        self._know()
+        for watcher in self._watchers:
+            watcher()
+        for held in over:
+            for name in filter(None, (held.kept.key, held.kept.issuing_key)):
+                self._keystore.forget_key(name)
+
+    def _know(self) -> None:
+        """What every issuance asks for, worked out once."""
+        nested = tuple(key for found in self._nested.values() for key in found)
+        roots, keys_above = (
+            (self._above.x509_authorities, self._above.jwt_authorities) if self._above else ((), ())
+        )
+        self.bundle = self.authorities.bundle(
+            self.trust_domain, self._settings.refresh_hint, roots, (*keys_above, *nested)
+        )
+        x509_, jwt_ = (self.authorities.one(family, Status.ACTIVE) for family in (Family.X509, Family.JWT))
+        if x509_ is not None and (issuing := self._material[x509_.id].issuing) is not None:
+            self._issuing = issuing
+        if jwt_ is not None and (signer := self._material[jwt_.id].jwt) is not None:
+            self._jwt = signer
+
+    def _active(self, family: Family) -> Authority:
+        found = self.authorities.one(family, Status.ACTIVE)
+        if found is None:
+            raise AuthorityError(f"no {family} authority is active")
+        return found
+
+    def _jwt_keys(self) -> tuple[JwtKey, ...]:
+        living = (a for a in self.authorities.of(Family.JWT) if a.status is not Status.REVOKED)
+        return tuple(JwtKey(a.id, a.roots[0]) for a in living)
 
     def _issue(
         self,
@@ -158,70 +447,50 @@ class CertificateAuthority:
         )
 
 
-def _new_root(trust_domain: TrustDomain, now: datetime, serial: int) -> Signer:
-    key = keys.new_key()
-    start = now.replace(microsecond=0) - profile.BACKDATE
-    root = profile.Authority(
-        trust_domain, f"{trust_domain} root", key.public_key(), start, start + profile.ROOT_TTL, serial, 1
-    )
-    return Signer(sign.self_signed(root, key), key)
+def _same_content(one: TrustBundle, other: TrustBundle) -> bool:
+    return (one.x509_authorities, one.jwt_authorities) == (other.x509_authorities, other.jwt_authorities)
 
 
-def _new_issuing(trust_domain: TrustDomain, root: Signer, now: datetime, serial: int) -> Signer:
-    key = keys.new_key()
-    start = now.replace(microsecond=0) - profile.BACKDATE
-    end = min(start + profile.ISSUING_TTL, root.certificate.not_valid_after_utc)
-    wanted = profile.Authority(
-        trust_domain, f"{trust_domain} issuing", key.public_key(), start, end, serial, 0
-    )
-    certificate = sign.authority(wanted, root)
-    return Signer(certificate, key, (certificate,))
+def _load(keystore: Keystore, authority: Authority, kept: Kept) -> _Material:
+    """Raises: KeystoreError when a key is missing, or is not that of its certificate."""
+    if authority.family is Family.JWT:
+        key = keystore.key(kept.key)
+        if key is None or jwt_key(authority.id, key.public_key()).spki != authority.roots[0]:
+            raise KeystoreError(f"the key {kept.key} is missing or another: restore it from a backup")
+        return _Material(kept, jwt=_jwt_signer(authority, key))
+    chain = tuple(_certificate(der) for der in kept.chain)
+    issuing = _signer(keystore, kept.issuing_key, chain[0], chain)
+    root = _signer(keystore, kept.key, _certificate(authority.roots[0]), ()) if kept.key else None
+    return _Material(kept, root, issuing)
 
 
-def _jwt_signer(keystore: Keystore, root: Signer) -> JwtSigner:
-    """Lives as long as the root."""
-    data = keystore.load(_JWT)
-    if data is None:
-        data = keys.key_pem(keys.new_key())
-        keystore.store(_JWT, data)
+def _signer(
+    keystore: Keystore, name: str, certificate: x509.Certificate, chain: tuple[x509.Certificate, ...]
+) -> Signer:
+    key = keystore.key(name)
+    if key is None:
+        raise KeystoreError(f"the key {name} is missing: restore it from a backup")
+    if certificate.public_key() != key.public_key():
+        raise KeystoreError(f"the key {name} does not belong to its certificate: restore it from a backup")
+    return Signer(certificate, key, chain)
+
+
+def _jwt_signer(authority: Authority, key: keys.PrivateKey) -> JwtSigner:
+    life = authority.lifetime
+    algorithm = jwt_svid.algorithm_of(key.public_key())
+    return JwtSigner(authority.id, key, algorithm, life.not_before, life.not_after)
+
+
+def _certificate(der: bytes) -> x509.Certificate:
     try:
-        key = keys.load_key(data)
+        return x509.load_der_x509_certificate(der)
     except ValueError as error:
-        raise KeystoreError(f"{_JWT} holds no key: restore it from a backup") from error
-    kid = x509.SubjectKeyIdentifier.from_public_key(key.public_key()).digest.hex()
-    life = _lifetime(root)
-    return JwtSigner(kid, key, jwt_svid.algorithm_of(key.public_key()), life.not_before, life.not_after)
+        raise KeystoreError(f"{journal.NAME} is damaged ({error}): restore it from a backup") from error
+
+
+def _key_id(certificate: x509.Certificate) -> str:
+    return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest.hex()
 
 
 def _lifetime(signer: Signer) -> Lifetime:
     return Lifetime(signer.certificate.not_valid_before_utc, signer.certificate.not_valid_after_utc)
-
-
-def _dump(signer: Signer) -> bytes:
-    return keys.key_pem(signer.key) + signer.certificate.public_bytes(Encoding.PEM)
-
-
-def _load(keystore: Keystore, name: str) -> Signer | None:
-    data = keystore.load(name)
-    if data is None:
-        return None
-    try:
-        key = keys.load_key(data)
-        certificate = x509.load_pem_x509_certificate(data)
-    except ValueError as error:
-        raise KeystoreError(f"{name} holds no key and certificate: restore it from a backup") from error
-    if certificate.public_key() != key.public_key():
-        raise KeystoreError(f"the key in {name} does not belong to its certificate: restore it from a backup")
-    return Signer(certificate, key, () if name == _ROOT else (certificate,))
-
-
-def _expect(root: Signer, trust_domain: TrustDomain, now: datetime) -> None:
-    """A root of another trust domain, or one that is not valid, must not go on signing in silence."""
-    try:
-        found = check.spiffe_id(root.certificate).trust_domain
-    except SpiffeIdError as error:
-        raise KeystoreError(f"{_ROOT} is no root of ours: {error}") from error
-    if found != trust_domain:
-        raise KeystoreError(f"the keystore holds the authority of {found}, not of {trust_domain}")
-    if not root.certificate.not_valid_before_utc <= now < root.certificate.not_valid_after_utc:
-        raise AuthorityError(f"the root is not valid at {now.isoformat()}: is the clock right?")

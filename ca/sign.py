@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ca import check, profile
 from ca.csr import PublicKey
 from ca.errors import ProfileError
-from ca.keys import PrivateKey
+from ca.keys import PrivateKey, hash_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +32,17 @@ class Signer:
 def self_signed(authority: profile.Authority, key: PrivateKey) -> x509.Certificate:
     """A root: it signs itself with `key`, whose public half is `authority.key`."""
     template = profile.authority_template(authority, profile.subject(authority), _key_id(authority.key))
-    return _checked_authority(template.sign(key, hashes.SHA256()))
+    return _checked_authority(template.sign(key, hash_for(key)))
 
 
 def authority(authority_: profile.Authority, by: Signer) -> x509.Certificate:
     template = profile.authority_template(authority_, by.certificate.subject, by.key_id)
-    return _checked_authority(template.sign(by.key, hashes.SHA256()))
+    return _checked_authority(template.sign(by.key, hash_for(by.key)))
 
 
 def leaf(leaf_: profile.Leaf, by: Signer) -> x509.Certificate:
     template = profile.leaf_template(leaf_, by.certificate.subject, by.key_id)
-    certificate = template.sign(by.key, hashes.SHA256())
+    certificate = template.sign(by.key, hash_for(by.key))
     if problems := check.leaf_problems(certificate):
         raise ProfileError(f"{leaf_.spiffe_id}: {'; '.join(problems)}")
     return certificate

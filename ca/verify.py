@@ -44,6 +44,25 @@ def svid_problems(chain: Sequence[x509.Certificate], bundle: TrustBundle, now: d
     return problems + _path_problems(leaf, list(chain[1:]), list(bundle.certificates), now)
 
 
+def authority_path_problems(
+    authority: x509.Certificate,
+    between: Sequence[x509.Certificate],
+    roots: Sequence[x509.Certificate],
+    now: datetime,
+) -> list[str]:
+    """Reasons why `authority` may not sign issuing authorities under one of `roots`."""
+    problems = [f"authority {_name(authority)}: {text}" for text in check.authority_problems(authority)]
+    problems += _validity(authority, f"authority {_name(authority)}", now)
+    limits = (
+        authority.extensions.get_extension_for_class(x509.BasicConstraints).value if not problems else None
+    )
+    if limits and limits.path_length == 0:
+        problems.append(f"authority {_name(authority)}: its path length 0 allows it to sign leaves only")
+    if authority in roots:
+        return problems
+    return problems + _path_problems(authority, list(between), list(roots), now)
+
+
 def _path_problems(
     leaf: x509.Certificate, between: list[x509.Certificate], roots: list[x509.Certificate], now: datetime
 ) -> list[str]:

@@ -76,7 +76,7 @@ class Operations:
         await self.store.create(Key(JOIN_TOKENS, "", secret_hash(secret)), value)
         api, xds = self.addresses()
         bundle = self.authority.bundle
-        token = JoinToken(api, xds, bundle.trust_domain.name, bundle.root_hashes[0], agent, secret)
+        token = JoinToken(api, xds, bundle.trust_domain.name, self.authority.active_root_hash, agent, secret)
         log.info("token.created", agent=agent, by=caller.name if caller else "")
         return {"token": token.encode(), "agent": agent, "expires": expires.isoformat(timespec="seconds")}
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 import ssl
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from ca import keys
@@ -23,11 +24,11 @@ class OwnCertificate:
     ) -> None:
         self._authority = authority
         self._names = (tuple(dns_names), tuple(addresses))
-        self._identity, self._renew_at = self._issue()
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.minimum_version = ssl.TLSVersion.TLSv1_3
         self.context.num_tickets = 0
-        _load(self.context, self._identity)
+        self._issue()
+        authority.watch(self._authorities_changed)
 
     def identity(self) -> ServerIdentity:
         return self._identity
@@ -38,15 +39,24 @@ class OwnCertificate:
             wait = (self._renew_at - datetime.now(UTC)).total_seconds()
             await asyncio.sleep(max(1.0, min(wait, 60.0)))
             if datetime.now(UTC) >= self._renew_at:
-                self._identity, self._renew_at = self._issue()
-                _load(self.context, self._identity)
+                self._issue()
 
-    def _issue(self) -> tuple[ServerIdentity, datetime]:
+    def _authorities_changed(self) -> None:
+        """The next handshake believes the bundle of now; another authority signs: so must it this."""
+        if self._authority.active_root_hash != self._root_hash:
+            self._issue()
+        else:
+            roots = self._authority.bundle.to_pem().encode()
+            self._identity = replace(self._identity, roots=roots)
+
+    def _issue(self) -> None:
         key: PrivateKey = keys.new_key()
         svid = self._authority.issue_server(keys.csr_for(key), *self._names)
         roots = self._authority.bundle.to_pem().encode()
-        identity = ServerIdentity(keys.key_pem(key), svid.chain_pem.encode(), roots)
-        return identity, renew_at(Lifetime(svid.not_before, svid.not_after), 0.5)
+        self._identity = ServerIdentity(keys.key_pem(key), svid.chain_pem.encode(), roots)
+        self._renew_at = renew_at(Lifetime(svid.not_before, svid.not_after), 0.5)
+        self._root_hash = self._authority.active_root_hash
+        _load(self.context, self._identity)
 
 
 def _load(context: ssl.SSLContext, identity: ServerIdentity) -> None:

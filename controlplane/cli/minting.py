@@ -22,7 +22,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ca import bundle as bundles
-from ca import check
+from ca import check, journal
 from ca.bundle import TrustBundle
 from ca.errors import (
     AuthorityError,
@@ -160,7 +160,7 @@ def open_local(state_dir: Path, trust_domain: TrustDomain) -> CertificateAuthori
     try:
         keystore = FileKeystore(directory)
         with _locked(directory):  # two first uses at once must not make two roots
-            if not any(path.suffix == ".pem" for path in directory.iterdir()):
+            if keystore.load(journal.NAME) is None:
                 click.echo(f"made a new authority for {trust_domain} in {directory}", err=True)
             return CertificateAuthority.open(trust_domain, keystore)
     except KeystoreError as error:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -37,7 +37,7 @@ def test_serials_are_positive_fit_rfc_5280_and_differ() -> None:
 
 
 def test_other_keys_are_refused() -> None:
-    other = rsa.generate_private_key(65537, 2048)
+    other = ed25519.Ed25519PrivateKey.generate()
     pem = other.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     with pytest.raises(ValueError, match="EC"):
         keys.load_key(pem)

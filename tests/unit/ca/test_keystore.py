@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from ca.errors import KeystoreError
+from ca.keys import KeyType
 from ca.keystore import FileKeystore, Keystore, MemoryKeystore, write_private
 
 
@@ -18,6 +19,39 @@ def test_what_is_stored_is_loaded_and_replaced(keystore: Keystore) -> None:
     keystore.store("a", b"one")
     keystore.store("a", b"two")
     assert keystore.load("a") == b"two"
+
+
+@pytest.mark.parametrize("kind", KeyType)
+def test_a_key_is_made_found_again_and_forgotten(keystore: Keystore, kind: KeyType) -> None:
+    assert keystore.key("root-1") is None
+    made = keystore.create_key("root-1", kind)
+    found = keystore.key("root-1")
+    assert found is not None
+    assert found.public_key() == made.public_key()
+    assert keystore.create_key("root-1", kind).public_key() != made.public_key()
+    keystore.forget_key("root-1")
+    keystore.forget_key("root-1")
+    assert keystore.key("root-1") is None
+
+
+def test_a_passphrase_protects_the_keys(tmp_path: Path) -> None:
+    made = FileKeystore(tmp_path / "keys", b"correct horse").create_key("root-1", KeyType.EC_P256)
+    assert b"ENCRYPTED" in (tmp_path / "keys" / "root-1.key.pem").read_bytes()
+    found = FileKeystore(tmp_path / "keys", b"correct horse").key("root-1")
+    assert found is not None
+    assert found.public_key() == made.public_key()
+    for wrong in (b"", b"battery staple"):
+        with pytest.raises(KeystoreError, match="passphrase"):
+            FileKeystore(tmp_path / "keys", wrong).key("root-1")
+    FileKeystore(tmp_path / "keys").create_key("root-2", KeyType.EC_P256)
+    with pytest.raises(KeystoreError, match="not encrypted"):
+        FileKeystore(tmp_path / "keys", b"correct horse").key("root-2")
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a/b", "A", "a.b"])
+def test_a_keys_name_is_no_path(tmp_path: Path, name: str) -> None:
+    with pytest.raises(KeystoreError, match="no key's name"):
+        FileKeystore(tmp_path / "keys").create_key(name, KeyType.EC_P256)
 
 
 def test_directory_and_files_are_private(tmp_path: Path) -> None:
