@@ -22,6 +22,7 @@ from ca.service import CertificateAuthority
 from ca.spiffe_id import TrustDomain
 from controlplane import oidc
 from controlplane.api import app, tokens
+from controlplane.mesh.live import Affected
 from controlplane.node_service import NodeService
 from controlplane.operations import Operations
 from controlplane.reconcile import Reconciler
@@ -90,14 +91,16 @@ async def _serve(config: Config, store: Store, ready: Callable[[str, str], None]
         is_revoked=lambda peer: state.revocations.covers(peer.identity, peer.serial),
     )
 
-    def changed() -> None:
-        xds.publish()
-        xds.end_revoked()
-        nodes.changed()
+    def changed(affected: Affected, revision: int) -> None:
+        ledger.advance(revision, affected.nodes)
+        xds.publish(affected.nodes)
+        if affected.agents:
+            xds.end_revoked()
+            nodes.changed()
 
     await _first_objects(store, config.settings)
     token = await _admin_token(store, config.data_dir)
-    reconciler = Reconciler(store, state, config.settings, changed)
+    reconciler = Reconciler(store, state, changed)
     await reconciler.once()
     bound = {"api": 0}
 

@@ -1,73 +1,92 @@
-"""Desired state → the mesh in force, level-triggered: every pass reads all of it, an event only says "look again".
+"""Desired state → the mesh in force. Everything is read once; from then on each change of the store is an edit.
 
-A lost or doubled event changes nothing; what cannot be parsed (written by an older version) is left out and logged.
+Level-triggered where it matters: an event only says what an object is now, a doubled one changes nothing, and
+when events were lost (the watch is too far behind) everything is read again and differences alone are edits.
+What cannot be parsed (written by an older version) is left out and logged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Final
 
 import structlog
 
-from controlplane.mesh.mesh import Mesh
+from controlplane.mesh.live import Affected, Edit
+from controlplane.pace import Pace
 from controlplane.resources.kinds import KINDS, Kind
 from controlplane.state import MeshState
-from controlplane.store.port import GoneError, Key, Record, Store
+from controlplane.store.port import Change, Event, GoneError, Record, Store
 from policies.document import Document
-from policies.workload import MeshSettings
 
 log = structlog.get_logger()
+_KINDS: Final = {kind.resource: kind for kind in KINDS}
 
 
 class Reconciler:
-    """`changed` is called after each new mesh is installed."""
+    """`changed(affected, revision)` is called after each batch of edits, whether or not it affects anyone."""
 
-    def __init__(
-        self, store: Store, state: MeshState, settings: MeshSettings, changed: Callable[[], None]
-    ) -> None:
+    def __init__(self, store: Store, state: MeshState, changed: Callable[[Affected, int], None]) -> None:
         self._store = store
         self._state = state
-        self._settings = settings
         self._changed = changed
-        self._parsed: dict[Key, tuple[int, object | None]] = {}
+        self._pace = Pace()
 
     async def run(self) -> None:
         """Reconciles at once, then whenever the store changes, until cancelled."""
         while True:
-            seen = self._store.revision
             await self.once()
             try:
-                async for event in self._store.watch(seen):
-                    if event.record.revision > self._state.revision and not _is_internal(event.record.key):
-                        await self.once()
+                async for event in self._store.watch(self._state.revision):
+                    if event.record.revision > self._state.revision:
+                        await self._take_batch()
             except GoneError:
-                log.warning("reconcile.restarted", after=seen)
+                log.warning("reconcile.restarted", after=self._state.revision)
 
     async def once(self) -> None:
-        """Reads everything, builds the mesh, installs it."""
+        """Reads everything; what is as it was is no edit."""
         revision = self._store.revision
-        records: list[tuple[Kind, Record]] = []
+        edits: list[Edit] = []
         for kind in KINDS:
             found, _ = await self._store.list(kind.resource)
-            records += [(kind, record) for record in found]
-        records.sort(key=lambda item: item[1].created)
-        self._parsed = {record.key: (record.revision, self._parse(kind, record)) for kind, record in records}
-        objects = [parsed for _, parsed in self._parsed.values() if parsed is not None]
-        self._state.install(Mesh.of(self._settings, objects), revision)
-        self._changed()
+            edits += [_edit(kind, record) for record in found]
+        edits.sort(key=lambda edit: edit.created)
+        self._finish(self._state.apply(edits, revision, everything=True))
 
-    def _parse(self, kind: Kind, record: Record) -> object | None:
-        known = self._parsed.get(record.key)
-        if known is not None and known[0] == record.revision:
-            return known[1]
-        parsed, problems = kind.parse(
-            Document({"apiVersion": kind.api_version, "kind": kind.kind, **record.value})
-        )
-        if parsed is None:
-            log.warning("reconcile.left_out", object=str(record.key), problems=[str(p) for p in problems])
-        return parsed
+    async def _take_batch(self) -> None:
+        """All that has happened since the last one: a lone edit at once, a burst in growing batches."""
+        loop = asyncio.get_running_loop()
+        if (wait := self._pace.wait(loop.time())) > 0:
+            await asyncio.sleep(wait)
+        began = loop.time()
+        events = self._store.changes(self._state.revision)
+        if events:
+            self._finish(self._state.apply(_edits(events), events[-1].record.revision))
+        self._pace.taken(began, loop.time())
+
+    def _finish(self, affected: Affected) -> None:
+        self._changed(affected, self._state.revision)
 
 
-def _is_internal(key: Key) -> bool:
-    """Tokens and the like: nothing of the mesh."""
-    return key.resource.endswith(".internal")
+def _edits(events: Iterable[Event]) -> list[Edit]:
+    """The last word about each object: what it was in between concerns nobody."""
+    last = {event.record.key: event for event in events}
+    found: list[Edit] = []
+    for event in last.values():
+        kind = _KINDS.get(event.record.key.resource)
+        if kind is None:
+            continue  # tokens and the like: nothing of the mesh
+        if event.change is Change.DELETED:
+            found.append(Edit(event.record.key, event.record.created, None))
+        else:
+            found.append(_edit(kind, event.record))
+    return found
+
+
+def _edit(kind: Kind, record: Record) -> Edit:
+    value = {"apiVersion": kind.api_version, "kind": kind.kind, **record.value}
+    parsed, problems = kind.parse(Document(value))
+    if parsed is None:
+        log.warning("reconcile.left_out", object=str(record.key), problems=[str(p) for p in problems])
+    return Edit(record.key, record.created, parsed)

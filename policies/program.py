@@ -57,7 +57,7 @@ class Revoked:
         return bool(self.principals or self.serials)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class DecisionProgram:
     """Who is revoked is denied. Then DENY clauses: any match denies. Then, if `allow_applies`, a request needs one matching ALLOW clause.
 

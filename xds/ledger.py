@@ -5,7 +5,7 @@ State without I/O; times come in as arguments. A proxy that went away is remembe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -22,7 +22,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ProxyStatus:
-    """`revision` is what the proxy was last offered, `synced_revision` what it is known to hold."""
+    """`revision` is the mesh's, `synced_revision` what the proxy is known to hold."""
 
     node_id: str
     identity: str
@@ -41,19 +41,33 @@ class _Record:
     connected: bool
     since: datetime
     svid_expires: datetime | None
-    revision: int = 0
-    synced_revision: int = 0
-    config_bytes: int = 0
+    snapshot: Snapshot = field(default_factory=Snapshot)
+    held: int = 0  # the revision it was last known to hold, where it is not in sync
     settled: bool = False
     nacks: dict[str, str] = field(default_factory=dict[str, str])  # type → the proxy's words
     streams: int = 0
 
+    @property
+    def in_sync(self) -> bool:
+        return self.connected and self.settled and not self.nacks
+
 
 class Ledger:
-    """One record a node; several streams of one node (a reconnect that overlaps) count as one proxy."""
+    """One record a node; several streams of one node (a reconnect that overlaps) count as one proxy.
+
+    A revision is the whole mesh's: a proxy in sync holds the newest, whether or not the last edit concerned it.
+    """
 
     def __init__(self) -> None:
+        self.revision = 0
         self._records: dict[str, _Record] = {}
+
+    def advance(self, revision: int, affected: Iterable[str]) -> None:
+        """The mesh is at `revision` from now on; `affected` have not been offered it yet."""
+        for node_id in affected:
+            if (record := self._records.get(node_id)) is not None:
+                self._fall_behind(record)
+        self.revision = max(self.revision, revision)
 
     def connected(self, node_id: str, identity: str, svid_expires: datetime | None, now: datetime) -> None:
         record = self._records.setdefault(node_id, _Record(identity, True, now, svid_expires))
@@ -65,17 +79,21 @@ class Ledger:
         record = self._records[node_id]
         record.streams -= 1
         if record.streams == 0:
+            self._fall_behind(record)
             record.connected, record.since = False, now
 
     def offered(self, node_id: str, revision: int, snapshot: Snapshot) -> None:
         record = self._records[node_id]
-        record.revision, record.config_bytes, record.settled = revision, snapshot.size_bytes, False
+        self._fall_behind(record)
+        record.snapshot = snapshot
+        self.revision = max(self.revision, revision)
 
     def acked(self, node_id: str, type_url: str) -> None:
         self._records[node_id].nacks.pop(type_url, None)
 
     def nacked(self, node_id: str, type_url: str, message: str, now: datetime) -> None:
         record = self._records[node_id]
+        self._fall_behind(record)
         record.nacks[type_url] = message
         record.since = now
 
@@ -84,8 +102,19 @@ class Ledger:
         record = self._records[node_id]
         record.nacks = {t: m for t, m in record.nacks.items() if t in refused}
         record.settled = True
-        if not record.nacks:
-            record.synced_revision = record.revision
+
+    def synced_revision(self, node_id: str) -> int | None:
+        """What the proxy is known to hold; None when it never connected. Costs nothing: ask as often as you like."""
+        record = self._records.get(node_id)
+        return None if record is None else self._synced(record)
+
+    def _fall_behind(self, record: _Record) -> None:
+        if record.in_sync:
+            record.held = self.revision
+        record.settled = False
+
+    def _synced(self, record: _Record) -> int:
+        return self.revision if record.in_sync else record.held
 
     def forget(self, node_id: str) -> None:
         """For a workload that is no longer registered."""
@@ -94,27 +123,26 @@ class Ledger:
 
     def status(self) -> list[ProxyStatus]:
         """Sorted by node."""
-        return [_status(node_id, self._records[node_id]) for node_id in sorted(self._records)]
+        return [self._status(node_id, self._records[node_id]) for node_id in sorted(self._records)]
 
-
-def _status(node_id: str, r: _Record) -> ProxyStatus:
-    if not r.connected:
-        state, note = State.LOST, f"keeps serving {r.synced_revision}"
-    elif r.nacks:
-        state, note = State.NACKED, "; ".join(f"{_short(t)}: {m}" for t, m in sorted(r.nacks.items()))
-    else:
-        state, note = (State.SYNCED if r.settled else State.PENDING), ""
-    return ProxyStatus(
-        node_id,
-        r.identity,
-        state,
-        r.since,
-        r.revision,
-        r.synced_revision,
-        r.config_bytes,
-        r.svid_expires,
-        note,
-    )
+    def _status(self, node_id: str, r: _Record) -> ProxyStatus:
+        if not r.connected:
+            state, note = State.LOST, f"keeps serving {r.held}"
+        elif r.nacks:
+            state, note = State.NACKED, "; ".join(f"{_short(t)}: {m}" for t, m in sorted(r.nacks.items()))
+        else:
+            state, note = (State.SYNCED if r.settled else State.PENDING), ""
+        return ProxyStatus(
+            node_id,
+            r.identity,
+            state,
+            r.since,
+            self.revision,
+            self._synced(r),
+            r.snapshot.size_bytes,
+            r.svid_expires,
+            note,
+        )
 
 
 def _short(type_url: str) -> str:

@@ -76,7 +76,7 @@ class InboundPort:
     cut: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Destination:
     """One port of a service this proxy may call.
 

@@ -218,7 +218,7 @@ class XdsServer:
                     self._ledger.offered(node_id, revision, snapshot)
                 for response in stream.pending():
                     yield schema.encode(response)
-                if stream.is_settled:
+                if stream.is_settled and not session.stale:
                     self._ledger.settled(node_id, stream.refused)
                 await session.wake.wait()
                 session.wake.clear()

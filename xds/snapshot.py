@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from types import MappingProxyType
+from typing import Final
 
 from google.protobuf.message import Message
 
@@ -40,35 +40,46 @@ class Resource:
         return cls(schema.type_url(message), name, body, hashlib.sha256(body).hexdigest()[:16])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """type URL → name → Resource. Make it with `of`; it is never changed."""
 
     by_type: Mapping[str, Mapping[str, Resource]] = field(default_factory=dict[str, Mapping[str, Resource]])
 
     @classmethod
-    def of(cls, resources: Iterable[Resource]) -> Snapshot:
-        """Raises: SnapshotError when two resources share a type and a name."""
+    def of(cls, resources: Iterable[Resource], previous: Snapshot | None = None) -> Snapshot:
+        """What is as it was in `previous` is shared with it, a type whole: who compares sees at once what is not.
+
+        Raises: SnapshotError when two resources share a type and a name.
+        """
         table: dict[str, dict[str, Resource]] = {}
         for resource in resources:
             names = table.setdefault(resource.type_url, {})
             if resource.name in names:
                 raise SnapshotError(f"{resource.type_url} {resource.name!r} stands twice in a snapshot")
             names[resource.name] = resource
-        return cls(MappingProxyType({t: MappingProxyType(names) for t, names in table.items()}))
+        before = (previous or cls()).by_type
+        return cls({t: before[t] if before.get(t) == names else names for t, names in table.items()})
 
     def resources(self, type_url: str) -> Mapping[str, Resource]:
-        return self.by_type.get(type_url, {})
+        return self.by_type.get(type_url, _NOTHING)
 
-    @cached_property
+    def version_of(self, type_url: str) -> str:
+        """A hash over all resources of a type: equal for equal content."""
+        found = self.resources(type_url)
+        text = "".join(f"{name}\0{found[name].version}\n" for name in sorted(found))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
     def version(self) -> str:
         """A hash over all resources: equal for equal content."""
-        digest = hashlib.sha256()
-        for type_url in sorted(self.by_type):
-            for name in sorted(self.by_type[type_url]):
-                digest.update(f"{type_url}\0{name}\0{self.by_type[type_url][name].version}\n".encode())
-        return digest.hexdigest()[:16]
+        text = "".join(f"{t}\0{self.version_of(t)}\n" for t in sorted(self.by_type))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    @cached_property
+    @property
     def size_bytes(self) -> int:
         return sum(len(r.body) for names in self.by_type.values() for r in names.values())
+
+
+# one object, so that nothing is seen to be the same nothing as before
+_NOTHING: Final[Mapping[str, Resource]] = MappingProxyType({})

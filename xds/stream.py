@@ -81,6 +81,7 @@ class _Subscription:
     opened: bool = False  # the first request was taken in: only that one's names may be held already
     kept: set[str] = field(default_factory=set[str])  # removals the client refused
     unanswered: bool = False  # a wildcard that holds nothing waits for its first answer
+    level: Mapping[str, Resource] | None = None  # held just so: no difference until one side moves
     open: _Answer | None = None
 
     def wants(self, name: str) -> bool:
@@ -109,6 +110,7 @@ class DeltaStream:
             named = bool(r.resource_names_subscribe)
             subscription.wildcard = not named and type_url in _LEGACY_WILDCARD
             subscription.unanswered = not subscription.held
+        subscription.level = None
         event = _settle(subscription, type_url, r)
         _subscribe(subscription, r.resource_names_subscribe, r.resource_names_unsubscribe)
         return event
@@ -178,6 +180,8 @@ class DeltaStream:
 
     def _difference(self, type_url: str, s: _Subscription) -> tuple[list[Resource], list[str]]:
         offered = self._snapshot.resources(type_url)
+        if s.level is offered:
+            return [], []
         candidates: Iterable[str] = offered if s.wildcard else sorted(s.names & offered.keys())
         send = [
             offered[name]
@@ -190,6 +194,7 @@ class DeltaStream:
         gone += [
             n for n in sorted(s.names) if n not in offered and n not in s.held and n not in s.told_missing
         ]
+        s.level = offered if not send and not gone else None
         return send, gone
 
     def _answer(self, type_url: str, s: _Subscription, may_remove: bool) -> Message | None:
@@ -202,6 +207,7 @@ class DeltaStream:
         s.again.clear()
         if type_url == CLUSTER and (endpoints := self._subscriptions.get(ENDPOINTS)) is not None:
             endpoints.again.update(r.name for r in send if endpoints.wants(r.name))
+            endpoints.level = None
         self._nonces += 1
         nonce = f"{self._nonces:x}"
         s.open = _Answer(nonce, {**{r.name: r.version for r in send}, **dict.fromkeys(gone, "")})
@@ -209,7 +215,7 @@ class DeltaStream:
             _RESPONSE,
             type_url=type_url,
             nonce=nonce,
-            system_version_info=self._snapshot.version,
+            system_version_info=self._snapshot.version_of(type_url),
             resources=[_wire(resource) for resource in send],
             removed_resources=gone,
         )

@@ -1,16 +1,17 @@
-"""Mesh → ProxyPlan: what one sidecar needs, and no more.
+"""What one sidecar needs, and no more: the parts of a ProxyPlan, and the plain way to all of them from a Mesh.
 
 Least privilege: a sidecar is told only of services that policy lets its identity call, or that it declares
-as upstreams. A Planner belongs to one Mesh and remembers the programs it made, so that planning all proxies
-lowers each workload's policies once.
+as upstreams. `Planner` looks at everything each time: it is the truth that `live`, which looks only at what an
+edit can have changed, is tested against; both build the same parts with the functions here.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
 
+from ca.revocation import Revocations
 from ca.spiffe_id import SpiffeId, TrustDomain, workload_id
 from controlplane.mesh.mesh import Mesh, workload
 from controlplane.resources.service_entry import ServiceEntry, ServicePort
@@ -20,7 +21,7 @@ from policies.peer_authentication import effective_mode
 from policies.program import DecisionProgram, Protocol, Revoked
 from policies.scope import may_ever_allow
 from policies.select import select
-from policies.workload import MtlsMode
+from policies.workload import MeshSettings, MtlsMode
 from xds.plan import (
     AccessLog,
     Address,
@@ -34,19 +35,115 @@ from xds.plan import (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Lookups:
+    """What the parts are made of; `cut` is the mark of those who are cut off from a port (see `cut_mark`)."""
+
+    domain: TrustDomain
+    revocations: Revocations
+    program: Callable[[WorkloadEntry, ServicePort], DecisionProgram]
+    mode: Callable[[WorkloadEntry, ServicePort], MtlsMode]
+    cut: Callable[[WorkloadEntry, ServicePort], str]
+
+
+def inbound_ports(
+    entry: WorkloadEntry, services: Iterable[ServiceEntry], look: Lookups
+) -> Iterator[InboundPort]:
+    """The entry's own ports; `services`: those it is behind, oldest first."""
+    seen: set[str] = set()
+    for service in services:
+        for port in service.ports:
+            layout = entry.sidecar.inbound.get(port.name) if entry.sidecar else None
+            if layout is None or port.name in seen:
+                continue
+            seen.add(port.name)
+            yield InboundPort(
+                name=port.name,
+                port=target(port),
+                protocol=AppProtocol(port.protocol),
+                listen=_endpoint(entry, port),
+                app=_address(layout),
+                mtls=look.mode(entry, port),
+                program=look.program(entry, port),
+                cut=look.cut(entry, port),
+            )
+
+
+def destination(
+    host: str, port: ServicePort, members: Collection[WorkloadEntry], look: Lookups
+) -> Destination:
+    """One port of a service under one of its hosts; `members`: the workloads behind it."""
+    modes = {look.mode(member, port) for member in members}
+    identities = {node_id(member): identity(look.domain, member) for member in members}
+    trusted = [m for m in members if not look.revocations.covers(identities[node_id(m)])]
+    names = {str(identities[node_id(member)]) for member in trusted}
+    return Destination(
+        host=host,
+        port=port.number,
+        protocol=AppProtocol(port.protocol),
+        endpoints=tuple(sorted({_endpoint(member, port) for member in trusted})),
+        identities=tuple(sorted(names)),
+        mtls=modes != {MtlsMode.DISABLE},
+        cut=_mark({str(one) for one in identities.values()} - names),
+    )
+
+
+def revoked(revocations: Revocations) -> Revoked:
+    """As a program has it."""
+    principals = frozenset(one.removeprefix("spiffe://") for one in revocations.identities)
+    return Revoked(principals, revocations.serials)
+
+
+def cut_mark(program: DecisionProgram) -> str:
+    """Changes with those of the revoked who may be connected now; a port they never reached keeps its connections."""
+    if not program.revoked:
+        return ""
+    before = replace(program, revoked=Revoked())
+    may_be_there = {p for p in program.revoked.principals if may_ever_allow(before, p)}
+    return _mark(may_be_there | program.revoked.serials)
+
+
+def proxy_plan(
+    entry: WorkloadEntry,
+    settings: MeshSettings,
+    inbound: tuple[InboundPort, ...],
+    destinations: tuple[Destination, ...],
+    access_log: AccessLog,
+) -> ProxyPlan | None:
+    """The parts put together; None for a workload without a sidecar."""
+    if entry.sidecar is None:
+        return None
+    return ProxyPlan(
+        node_id=node_id(entry),
+        trust_domains=(settings.trust_domain, *settings.trust_domain_aliases),
+        path_normalization=settings.path_normalization,
+        inbound=inbound,
+        http_proxy=_socket(entry.sidecar.http_proxy) if entry.sidecar.http_proxy else None,
+        destinations=destinations,
+        upstreams=tuple(
+            Upstream(u.name, _socket(u.listen), u.service, u.port) for u in entry.sidecar.upstreams
+        ),
+        access_log=access_log,
+    )
+
+
 class Planner:
     """Plans proxies of one Mesh; make a new one when the mesh changes."""
 
     def __init__(self, mesh: Mesh, access_log: AccessLog = AccessLog.DENIED) -> None:
         self.mesh = mesh
         self._access_log = access_log
-        self._trust_domain = TrustDomain.parse(mesh.settings.trust_domain)
-        self._entries = {f"{entry.namespace}/{entry.name}": entry for entry in mesh.entries}
+        self._domain = TrustDomain.parse(mesh.settings.trust_domain)
+        self._entries = {node_id(entry): entry for entry in mesh.entries}
         self._programs: dict[tuple[str, int, Protocol], DecisionProgram] = {}
         self._behind = [(service, mesh.selected_by(service)) for service in mesh.services]
-        cut_off = mesh.revocations
-        self._revoked = Revoked(
-            frozenset(identity.removeprefix("spiffe://") for identity in cut_off.identities), cut_off.serials
+        self._revoked = revoked(mesh.revocations)
+        self._look = Lookups(
+            self._domain,
+            mesh.revocations,
+            self.program,
+            self._mode,
+            lambda entry, port: cut_mark(self.program(entry, port)),
         )
 
     @property
@@ -56,103 +153,62 @@ class Planner:
     def identity(self, node_id: str) -> SpiffeId | None:
         """The one identity that may claim `node_id`; None when no such workload is registered."""
         entry = self._entries.get(node_id)
-        return None if entry is None else self._identity(entry)
+        return None if entry is None else identity(self._domain, entry)
 
     def plan(self, node_id: str) -> ProxyPlan | None:
         """None when the node is not registered or has no sidecar."""
         entry = self._entries.get(node_id)
-        if entry is None or entry.sidecar is None:
+        if entry is None:
             return None
-        settings = self.mesh.settings
-        upstreams = tuple(
-            Upstream(u.name, _socket(u.listen), u.service, u.port) for u in entry.sidecar.upstreams
-        )
-        return ProxyPlan(
-            node_id=node_id,
-            trust_domains=(settings.trust_domain, *settings.trust_domain_aliases),
-            path_normalization=settings.path_normalization,
-            inbound=tuple(self._inbound(entry)),
-            http_proxy=_socket(entry.sidecar.http_proxy) if entry.sidecar.http_proxy else None,
-            destinations=tuple(self._destinations(entry, {(u.host, u.port) for u in upstreams})),
-            upstreams=upstreams,
-            access_log=self._access_log,
-        )
+        services = [service for service, members in self._behind if entry in members]
+        inbound = tuple(inbound_ports(entry, services, self._look))
+        destinations = tuple(self._destinations(entry, declared(entry)))
+        return proxy_plan(entry, self.mesh.settings, inbound, destinations, self._access_log)
 
-    def _inbound(self, entry: WorkloadEntry) -> Iterator[InboundPort]:
-        seen: set[str] = set()
-        for service, members in self._behind:
-            if entry not in members:
-                continue
-            for port in service.ports:
-                layout = entry.sidecar.inbound.get(port.name) if entry.sidecar else None
-                if layout is None or port.name in seen:
-                    continue
-                seen.add(port.name)
-                yield InboundPort(
-                    name=port.name,
-                    port=_target(port),
-                    protocol=AppProtocol(port.protocol),
-                    listen=_endpoint(entry, port),
-                    app=_address(layout),
-                    mtls=self._mode(entry, port),
-                    program=self.program(entry, port),
-                    cut=self._cut(self.program(entry, port)),
-                )
-
-    def _destinations(self, caller: WorkloadEntry, declared: set[tuple[str, int]]) -> Iterator[Destination]:
+    def _destinations(
+        self, caller: WorkloadEntry, declared: frozenset[tuple[str, int]]
+    ) -> Iterator[Destination]:
         seen: set[tuple[str, int]] = set()
-        principal = self._identity(caller).principal
+        principal = identity(self._domain, caller).principal
         for service, members in self._behind:
             for port in service.ports:
-                reachable = [m for m in members if may_ever_allow(self.program(m, port), principal)]
+                reachable = any(may_ever_allow(self.program(m, port), principal) for m in members)
                 for host in service.hosts:
-                    wanted = bool(reachable) or (host, port.number) in declared
+                    wanted = reachable or (host, port.number) in declared
                     if wanted and (host, port.number) not in seen:
                         seen.add((host, port.number))
-                        yield self._destination(host, service, port, members)
-
-    def _destination(
-        self, host: str, _service: ServiceEntry, port: ServicePort, members: tuple[WorkloadEntry, ...]
-    ) -> Destination:
-        modes = {self._mode(member, port) for member in members}
-        trusted = [m for m in members if not self.mesh.revocations.covers(self._identity(m))]
-        gone = {str(self._identity(member)) for member in members if member not in trusted}
-        return Destination(
-            host=host,
-            port=port.number,
-            protocol=AppProtocol(port.protocol),
-            endpoints=tuple(sorted({_endpoint(member, port) for member in trusted})),
-            identities=tuple(sorted({str(self._identity(member)) for member in trusted})),
-            mtls=modes != {MtlsMode.DISABLE},
-            cut=_mark(gone),
-        )
+                        yield destination(host, port, members, self._look)
 
     def program(self, entry: WorkloadEntry, port: ServicePort) -> DecisionProgram:
         """What is decided about requests to this port of this workload."""
-        protocol = Protocol.HTTP if AppProtocol(port.protocol).is_http else Protocol.TCP
-        key = (f"{entry.namespace}/{entry.name}", _target(port), protocol)
+        key = (node_id(entry), target(port), protocol(port))
         if key not in self._programs:
             settings = self.mesh.settings
             selected = select(self.mesh.policies, workload(entry), settings)
-            program = lower(selected, settings, port=_target(port), protocol=protocol)
+            program = lower(selected, settings, port=key[1], protocol=key[2])
             self._programs[key] = replace(program, revoked=self._revoked)
         return self._programs[key]
 
-    def _cut(self, program: DecisionProgram) -> str:
-        """Changes with those of the revoked who may be connected now; a port they never reached keeps its
-        connections."""
-        if not self._revoked:
-            return ""
-        before = replace(program, revoked=Revoked())
-        may_be_there = {p for p in self._revoked.principals if may_ever_allow(before, p)}
-        return _mark(may_be_there | self._revoked.serials)
-
     def _mode(self, entry: WorkloadEntry, port: ServicePort) -> MtlsMode:
         found = self.mesh.peer_authentications
-        return effective_mode(found, workload(entry), _target(port), self.mesh.settings)
+        return effective_mode(found, workload(entry), target(port), self.mesh.settings)
 
-    def _identity(self, entry: WorkloadEntry) -> SpiffeId:
-        return workload_id(self._trust_domain, entry.namespace, entry.service_account)
+
+def node_id(entry: WorkloadEntry) -> str:
+    return f"{entry.namespace}/{entry.name}"
+
+
+def identity(domain: TrustDomain, entry: WorkloadEntry) -> SpiffeId:
+    return workload_id(domain, entry.namespace, entry.service_account)
+
+
+def declared(entry: WorkloadEntry) -> frozenset[tuple[str, int]]:
+    """(host, port) of the upstreams a workload says it needs, whatever policy says."""
+    return frozenset((u.service, u.port) for u in entry.sidecar.upstreams) if entry.sidecar else frozenset()
+
+
+def protocol(port: ServicePort) -> Protocol:
+    return Protocol.HTTP if AppProtocol(port.protocol).is_http else Protocol.TCP
 
 
 def _mark(cut_off: Iterable[str]) -> str:
@@ -161,12 +217,12 @@ def _mark(cut_off: Iterable[str]) -> str:
     return f":{hashlib.sha256(' '.join(names).encode()).hexdigest()[:12]}" if names else ""
 
 
-def _target(port: ServicePort) -> int:
+def target(port: ServicePort) -> int:
     return port.target_port or port.number
 
 
 def _endpoint(entry: WorkloadEntry, port: ServicePort) -> SocketAddress:
-    return SocketAddress(entry.address, entry.ports.get(port.name, _target(port)))
+    return SocketAddress(entry.address, entry.ports.get(port.name, target(port)))
 
 
 def _socket(text: str) -> SocketAddress:

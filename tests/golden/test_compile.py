@@ -16,7 +16,7 @@ from controlplane.resources import kinds
 from controlplane.resources.read import read_paths
 from policies.workload import MeshSettings
 from xds import schema
-from xds.compile import compile_plan
+from xds.compile import Compiler, compile_plan
 
 HERE = Path(__file__).parent
 
@@ -56,3 +56,14 @@ def _compile(source: Path) -> dict[str, Any]:
             for type_url, names in snapshot.by_type.items()
         }
     return result
+
+
+@pytest.mark.parametrize("source", sorted(HERE.glob("*.in.yaml")), ids=lambda p: p.name)
+def test_what_is_remembered_is_what_would_be_compiled(source: Path) -> None:
+    documents, _ = read_paths([source])
+    mesh = Mesh.of(MeshSettings("example.org"), [kinds.parse(document)[0] for document in documents])
+    compiler = Compiler()
+    for _ in range(2):
+        planner = Planner(mesh)
+        plans = [plan for node in planner.node_ids if (plan := planner.plan(node)) is not None]
+        assert [compiler.snapshot(plan) for plan in plans] == [compile_plan(plan) for plan in plans]

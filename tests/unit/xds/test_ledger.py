@@ -114,3 +114,22 @@ def test_only_a_lost_proxy_can_be_forgotten() -> None:
     ledger.forget(NODE)
     ledger.forget("never/seen")
     assert ledger.status() == []
+
+
+def test_an_edit_that_concerns_others_leaves_a_proxy_in_sync_with_the_newest_revision() -> None:
+    ledger = a_ledger()
+    ledger.settled(NODE, {})
+    ledger.advance(9, ["shop/other"])
+    status = the_status(ledger)
+    assert (status.state, status.revision, status.synced_revision) == (State.SYNCED, 9, 9)
+    assert ledger.synced_revision(NODE) == 9
+
+
+def test_an_edit_that_concerns_it_leaves_it_behind_before_it_is_offered() -> None:
+    ledger = a_ledger()
+    ledger.settled(NODE, {})
+    ledger.advance(8, [NODE])
+    ledger.advance(9, ["shop/other"])
+    status = the_status(ledger)
+    assert (status.state, status.revision, status.synced_revision) == (State.PENDING, 9, 7)
+    assert ledger.synced_revision("never/seen") is None

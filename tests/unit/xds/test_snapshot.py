@@ -4,7 +4,7 @@ import pytest
 
 from xds import schema
 from xds.errors import SnapshotError
-from xds.snapshot import CLUSTER, LISTENER, Resource, Snapshot
+from xds.snapshot import CLUSTER, ENDPOINTS, LISTENER, Resource, Snapshot
 
 
 def a_cluster(name: str, **fields: object) -> Resource:
@@ -45,3 +45,12 @@ def test_size_is_that_of_all_bodies() -> None:
     a, b = a_cluster("a"), a_cluster("b")
     assert Snapshot.of([a, b]).size_bytes == len(a.body) + len(b.body)
     assert Snapshot().size_bytes == 0
+
+
+def test_a_type_that_is_as_it_was_is_shared_with_the_snapshot_before() -> None:
+    a, b, c = (Resource(CLUSTER, n, b"", "1") for n in "abc")
+    endpoints = Resource(ENDPOINTS, "a", b"", "1")
+    before = Snapshot.of([a, b, endpoints])
+    after = Snapshot.of([a, c, Resource(ENDPOINTS, "a", b"", "1")], before)
+    assert after.resources(ENDPOINTS) is before.resources(ENDPOINTS)
+    assert after == Snapshot.of([a, c, endpoints])

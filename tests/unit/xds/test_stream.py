@@ -101,7 +101,7 @@ def test_a_response_carries_the_resource_as_an_any_with_its_version() -> None:
     assert (resource.resource.type_url, resource.resource.value) == (CLUSTER, b"a@7")
     assert resource.version == "7"
     assert response.nonce
-    assert response.system_version_info == a_snapshot((CLUSTER, "a", "7")).version
+    assert response.system_version_info == a_snapshot((CLUSTER, "a", "7")).version_of(CLUSTER)
 
 
 def test_pending_without_news_is_empty() -> None:

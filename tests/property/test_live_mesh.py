@@ -1,0 +1,187 @@
+"""Many edits, taken one by one, end where one reading of everything ends; and only proxies that changed are named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from controlplane.mesh.live import Edit, LiveMesh
+from controlplane.mesh.mesh import Mesh
+from controlplane.mesh.planning import Planner
+from controlplane.resources.quarantine import Quarantine
+from controlplane.resources.service_entry import PortProtocol, ServiceEntry, ServicePort
+from controlplane.resources.workload_entry import SidecarLayout, UpstreamLayout, WorkloadEntry
+from policies.attributes import Attribute, Key
+from policies.authorization_policy import AuthorizationPolicy, Match, Rule
+from policies.peer_authentication import PeerAuthentication
+from policies.problem import Origin
+from policies.program import Action
+from policies.workload import MeshSettings, MtlsMode
+from xds.plan import ProxyPlan
+
+SETTINGS = MeshSettings("example.org", ("old.example",))
+NAMESPACES = ("shop", "ops")
+SCOPES = (*NAMESPACES, SETTINGS.root_namespace)
+ACCOUNTS = ("a", "b", "c")
+HOSTS = ("a.shop", "b.shop", "c.shop")
+
+namespaces = st.sampled_from(NAMESPACES)
+labels = st.fixed_dictionaries({"app": st.sampled_from(ACCOUNTS)}, optional={"tier": st.sampled_from("xy")})
+selectors = st.fixed_dictionaries({}, optional={"app": st.sampled_from(ACCOUNTS), "tier": st.just("x")})
+principals = st.sampled_from([f"example.org/ns/{n}/sa/{a}" for n in NAMESPACES for a in ACCOUNTS])
+
+
+def matches(attribute: Attribute, values: st.SearchStrategy[str], *, negated: bool = False) -> object:
+    some = st.lists(values, min_size=1, max_size=2, unique=True).map(tuple)
+    return some.map(lambda v: Match(Key(attribute), v, negated, "", Origin()))
+
+
+sources = st.lists(
+    st.one_of(
+        matches(Attribute.PRINCIPAL, principals),
+        matches(Attribute.PRINCIPAL, st.sampled_from(["example.org/ns/shop/*", "*", "*/sa/a"])),
+        matches(Attribute.PRINCIPAL, principals, negated=True),
+        matches(Attribute.NAMESPACE, namespaces),
+        matches(Attribute.NAMESPACE, st.sampled_from(["sh*", "*"])),
+        matches(Attribute.SERVICE_ACCOUNT, st.sampled_from(["shop/a", "ops/b"])),
+    ),
+    max_size=2,
+).map(tuple)
+operations = st.one_of(
+    st.just(()), st.tuples(matches(Attribute.DESTINATION_PORT, st.sampled_from(["80", "81"])))
+)
+rules = st.builds(Rule, st.lists(sources, max_size=2).map(tuple), st.tuples(operations))
+policies = st.builds(
+    AuthorizationPolicy,
+    st.sampled_from(SCOPES),
+    st.sampled_from(["p", "q", "r"]),
+    st.sampled_from(Action),
+    selectors,
+    st.lists(rules, max_size=2).map(tuple),
+)
+modes = st.sampled_from([None, *MtlsMode])
+authentications = st.builds(
+    PeerAuthentication,
+    st.sampled_from(SCOPES),
+    st.sampled_from(["p", "q"]),
+    selectors,
+    modes,
+    st.dictionaries(st.sampled_from([80, 81]), modes, max_size=1),
+)
+ports = st.lists(
+    st.builds(
+        ServicePort,
+        st.sampled_from([80, 81]),
+        st.sampled_from(["http", "tcp"]),
+        st.sampled_from([PortProtocol.HTTP, PortProtocol.TCP]),
+        st.sampled_from([0, 81]),
+    ),
+    min_size=1,
+    max_size=2,
+    unique_by=(lambda p: p.number, lambda p: p.name),
+).map(tuple)
+services = st.builds(
+    ServiceEntry,
+    namespaces,
+    st.sampled_from(["s", "t", "u"]),
+    st.lists(st.sampled_from(HOSTS), min_size=1, max_size=2).map(tuple),
+    ports,
+    selectors,
+)
+layouts = st.builds(
+    SidecarLayout,
+    st.dictionaries(st.sampled_from(["http", "tcp"]), st.just("127.0.0.1:9001")),
+    st.sampled_from(["", "127.0.0.1:9002"]),
+    st.lists(
+        st.builds(
+            UpstreamLayout, st.just("u"), st.sampled_from(HOSTS), st.just(80), st.just("127.0.0.1:9003")
+        ),
+        max_size=1,
+    ).map(tuple),
+)
+entries = st.builds(
+    WorkloadEntry,
+    namespaces,
+    st.sampled_from(["v", "w", "x", "y"]),
+    st.sampled_from(["10.0.0.1", "10.0.0.2"]),
+    st.sampled_from(ACCOUNTS),
+    st.dictionaries(st.just("http"), st.just(9000)),
+    labels,
+    st.one_of(st.none(), layouts),
+)
+quarantines = st.builds(
+    Quarantine,
+    st.sampled_from(["q", "r"]),
+    st.lists(principals.map(lambda p: f"spiffe://{p}"), max_size=1).map(tuple),
+    st.sampled_from([(), ("a1",)]),
+    st.just(""),
+)
+objects = st.one_of(
+    quarantines, policies, policies, authentications, services, services, entries, entries, entries
+)
+changes = st.lists(st.lists(st.tuples(objects, st.booleans()), min_size=1, max_size=6), max_size=12)
+
+Key_ = tuple[str, str, str]
+
+
+class Store:
+    """What was written, with the age of each object."""
+
+    def __init__(self) -> None:
+        self.now: dict[Key_, Edit] = {}
+        self._clock = 0
+
+    def write(self, value: object, *, delete: bool) -> Edit:
+        self._clock += 1
+        key = (type(value).__name__, getattr(value, "namespace", ""), value.name)  # type: ignore[attr-defined]
+        old = self.now.pop(key, None)
+        edit = Edit(key, old.created if old else self._clock, None if delete else value)
+        if not delete:
+            self.now[key] = edit
+        return edit
+
+    @property
+    def mesh(self) -> Mesh:
+        edits = sorted(self.now.values(), key=lambda edit: edit.created)
+        return Mesh.of(SETTINGS, [edit.value for edit in edits])
+
+
+def plans(of: Planner | LiveMesh, nodes: Sequence[str]) -> dict[str, ProxyPlan | None]:
+    return {node: of.plan(node) for node in nodes}
+
+
+@settings(max_examples=300)
+@given(changes)
+def test_edits_one_by_one_end_where_one_reading_ends(batches: list[list[tuple[object, bool]]]) -> None:
+    store, live = Store(), LiveMesh(SETTINGS)
+    before: dict[str, ProxyPlan | None] = {}
+    for batch in batches:
+        affected = live.apply([store.write(value, delete=delete) for value, delete in batch])
+        planner = Planner(store.mesh)
+        assert set(live.node_ids) == set(planner.node_ids)
+        now = plans(planner, planner.node_ids)
+        assert plans(live, live.node_ids) == now
+        assert {node: live.identity(node) for node in now} == {node: planner.identity(node) for node in now}
+        changed = {node for node in now.keys() | before.keys() if now.get(node) != before.get(node)}
+        assert changed <= affected.nodes
+        edited = {f"{v.namespace}/{v.name}" for v, _ in batch if isinstance(v, WorkloadEntry)}
+        assert affected.nodes <= changed | edited
+        before = now
+
+
+@settings(max_examples=60)
+@given(changes)
+def test_one_reading_of_everything_mends_whatever_was_missed(
+    batches: list[list[tuple[object, bool]]],
+) -> None:
+    store, live = Store(), LiveMesh(SETTINGS)
+    for index, batch in enumerate(batches):
+        edits = [store.write(value, delete=delete) for value, delete in batch]
+        if index % 2:
+            live.apply(edits)
+    live.replace_all(store.now.values())
+    planner = Planner(store.mesh)
+    assert plans(live, sorted(live.node_ids)) == plans(planner, sorted(planner.node_ids))
+    assert live.replace_all(store.now.values()).nodes == frozenset()
