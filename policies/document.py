@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from policies.asked import Ask
 from policies.problem import Origin, Problem, Severity
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
@@ -20,6 +21,7 @@ class Document:
     value: dict[str, Json]
     file: str = ""
     lines: Mapping[str, int] = field(default_factory=dict[str, int])
+    asked: list[Ask] | None = field(default=None, compare=False, repr=False)  # see policies.asked
 
     def origin(self, path: str = "") -> Origin:
         """The line of `path`, or of its nearest parent that has one."""

@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from policies import codes
+from policies.asked import Ask, Form
 from policies.document import Document, Json
 from policies.problem import Problem, Severity
 
@@ -70,16 +71,19 @@ class Fields:
 
     def only(self, *known: str) -> None:
         """A problem for every field that is not one of `known`."""
+        self._note("", Form.ONLY, known)
         for name in self.value:
             if name not in known:
                 self.add(codes.UNKNOWN_FIELD, name, "unknown field", did_you_mean(name, known))
 
     def require(self, *names: str) -> None:
+        self._note("", Form.REQUIRED, names)
         for name in names:
             if name not in self.value:
                 self.add(codes.MISSING, name, "is required")
 
     def text(self, name: str, default: str = "", *, required: bool = False) -> str:
+        self._note(name, Form.TEXT, required=required)
         if name not in self.value:
             if required:
                 self.require(name)
@@ -94,6 +98,7 @@ class Fields:
 
     def texts(self, name: str) -> tuple[str, ...]:
         """A list of strings, each not empty."""
+        self._note(name, Form.TEXTS)
         found = list[str]()
         for index, value in enumerate(self._list(name)):
             if not isinstance(value, str):
@@ -109,6 +114,7 @@ class Fields:
 
     def text_map(self, name: str) -> dict[str, str]:
         """An object whose values are strings (labels, annotations)."""
+        self._note(name, Form.TEXT_MAP)
         found = dict[str, str]()
         for key, value in self._object(name).items():
             if isinstance(value, str):
@@ -118,6 +124,7 @@ class Fields:
         return found
 
     def integer(self, name: str, *, low: int, high: int, default: int = 0, required: bool = False) -> int:
+        self._note(name, Form.WHOLE, low=low, high=high, required=required)
         if name not in self.value:
             if required:
                 self.require(name)
@@ -132,6 +139,7 @@ class Fields:
         return value
 
     def boolean(self, name: str, *, default: bool = False) -> bool:
+        self._note(name, Form.FLAG)
         value = self.value.get(name, default)
         if not isinstance(value, bool):
             self._wrong(name, "true or false", value)
@@ -141,6 +149,7 @@ class Fields:
     def choice(self, name: str, default: Choice) -> Choice:
         """One of the values of `default`'s enum, as it is written there."""
         known = tuple(str(member) for member in type(default))
+        self._note(name, Form.CHOICE, known)
         word = self.text(name, str(default))
         if word in known:
             return type(default)(word)
@@ -149,18 +158,36 @@ class Fields:
 
     def child(self, name: str, *, required: bool = False) -> Fields:
         """The object `name`; an empty one when it is not there or is no object."""
+        self._note(name, Form.OBJECT)
         if required:
             self.require(name)
         return Fields(self.document, step(self.path, name), self._object(name), self.problems)
 
     def children(self, name: str) -> Iterator[Fields]:
         """The objects of the list `name`; entries that are none are problems and left out."""
+        self._note(name, Form.OBJECTS)
         for index, value in enumerate(self._list(name)):
             path = f"{name}[{index}]"
             if isinstance(value, dict):
                 yield Fields(self.document, step(self.path, path), value, self.problems)
             else:
                 self._wrong(path, "an object", value)
+
+    def _note(
+        self,
+        name: str,
+        form: Form,
+        words: tuple[str, ...] = (),
+        *,
+        low: int = 0,
+        high: int = 0,
+        required: bool = False,
+    ) -> None:
+        asked = self.document.asked
+        if asked is not None:
+            asked.append(Ask(self.path, name, form, words, low, high))
+            if required:
+                asked.append(Ask(self.path, "", Form.REQUIRED, (name,)))
 
     def _list(self, name: str) -> list[Json]:
         value = self.value.get(name, [])

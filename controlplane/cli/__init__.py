@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "controlplane.cli.audit:audit",
         "Who changed what, and who was refused; check that nobody rewrote it.",
     ),
+    "schema": ("controlplane.cli.schema:schema", "JSON Schemas for editors; the attributes of conditions."),
     "policy": ("controlplane.cli.policy:policy", "Test, lint, compare and describe policies."),
     "kubeconfig": ("controlplane.cli.kubeconfig:kubeconfig", "Print a kubeconfig for kubectl."),
     "completion": ("controlplane.cli.completion:completion", "Print a completion script for your shell."),

@@ -72,7 +72,7 @@ def emit(data: Any, output: str, table: Callable[[], Iterable[str]]) -> None:
     """Prints `data` as JSON or YAML, or the lines of `table()`."""
     match output:
         case "json":
-            click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+            click.echo(to_json(data))
         case "yaml":
             import yaml
 
@@ -80,6 +80,10 @@ def emit(data: Any, output: str, table: Callable[[], Iterable[str]]) -> None:
         case _:
             for line in table():
                 click.echo(line)
+
+
+def to_json(data: Any) -> str:
+    return json.dumps(data, indent=2, ensure_ascii=False)
 
 
 def columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
