@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import errno
 import hashlib
+import http.client
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -22,6 +24,7 @@ from ca.keystore import write_private
 WANTED: Final = "1.40."
 _MAX_SOCKET_PATH: Final = 100  # the kernel takes 107 bytes
 _LOOK_AGAIN_SECONDS: Final = 0.05
+_ADMIN_SECONDS: Final = 2.0
 # How long connections of a listener that was changed may still live by the old one: a port that became STRICT, or
 # whose caller was cut off, must not go on for Envoy's ten minutes. Each is told to close at once.
 _LISTENER_DRAIN_SECONDS: Final = 5
@@ -90,7 +93,7 @@ def forget(directory: Path, spec: WorkloadSpec) -> None:
 
 async def drain(admin: Path, seconds: float) -> None:
     """Lets running requests end: each connection is told to close; returns when none is left, or in time."""
-    with contextlib.suppress(OSError, TimeoutError):
+    with contextlib.suppress(OSError, TimeoutError, http.client.HTTPException):
         async with asyncio.timeout(seconds):
             await _ask(admin, "POST", "/healthcheck/fail")
             await _ask(admin, "POST", "/drain_listeners?graceful")
@@ -99,12 +102,31 @@ async def drain(admin: Path, seconds: float) -> None:
 
 
 async def _ask(admin: Path, method: str, path: str) -> str:
-    reader, writer = await asyncio.open_unix_connection(str(admin))
+    return await asyncio.to_thread(_ask_admin, admin, method, path)
+
+
+def _ask_admin(admin: Path, method: str, path: str) -> str:
+    """Raises: OSError, HTTPException; also when Envoy answers anything but 200."""
+    connection = _AdminConnection("admin", timeout=_ADMIN_SECONDS)
+    connection.path = admin
     try:
-        writer.write(f"{method} {path} HTTP/1.0\r\nhost: admin\r\ncontent-length: 0\r\n\r\n".encode())
-        return (await reader.read()).decode(errors="replace")
+        connection.request(method, path)
+        response = connection.getresponse()
+        text = response.read().decode(errors="replace")
+        if response.status != 200:
+            raise http.client.HTTPException(f"{method} {path}: {response.status} {text.strip()}")
+        return text
     finally:
-        writer.close()
+        connection.close()
+
+
+class _AdminConnection(http.client.HTTPConnection):
+    path: Path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self.path))
 
 
 def _connections(stats: str) -> int:

@@ -33,7 +33,7 @@ HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectio
 async def cost_ratios(principals: int) -> list[float]:
     """Pair by pair: CPU with authorization over CPU without it."""
     authority, directory = new_authority(), Path(tempfile.mkdtemp(prefix="pylis-bench-"))
-    async with _application() as app:
+    async with application() as app:
         with_rules, without = _plan(app, principals), _plan(app, 1)
         source = Source()
         source.snapshots = {
@@ -68,7 +68,7 @@ async def _paired(cpu: Callable[[str], Awaitable[float]]) -> list[float]:
     return [await cpu("shop/with") / await cpu("shop/without") for _ in range(ROUNDS)]
 
 
-class _application:
+class application:
     """A server that answers every request with the same few bytes."""
 
     async def __aenter__(self) -> SocketAddress:

