@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from ca.bundle import TrustBundle
+from ca.issue import signers
 from ca.keys import PrivateKey
 from ca.node_protocol import Authorized, Entry
 from ca.rotation import Lifetime, renew_at
@@ -27,6 +28,14 @@ class Held:
     chain: tuple[bytes, ...]
     not_after: datetime
     renew_at: datetime
+    signers: frozenset[str] = frozenset()
+
+
+@dataclass(eq=False, slots=True)
+class Follower:
+    """One that is told of every bundle and says when it believes it: `sequence` of the last one it does."""
+
+    sequence: int = 0
 
 
 class Holdings:
@@ -36,7 +45,10 @@ class Holdings:
         self.entries: tuple[Entry, ...] = ()
         self.bundle: TrustBundle | None = None
         self.held: dict[str, Held] = {}
+        self.tainted: frozenset[str] = frozenset()
         self.version = 0
+        self.settled = asyncio.Event()  # something may be in force now that was not
+        self._followers: set[Follower] = set()
         self._waiters: set[asyncio.Event] = set()
 
     @property
@@ -47,9 +59,10 @@ class Holdings:
     def authorize(self, message: Authorized) -> None:
         """The complete truth: what is no longer registered is dropped at once."""
         self.entries, self.bundle = message.entries, message.bundle
+        self.tainted = frozenset(message.tainted)
         wanted = {e.name: e for e in message.entries}
         self.held = {
-            name: _as_now(held, wanted[name])
+            name: _as_now(held, wanted[name], self.tainted)
             for name, held in self.held.items()
             if name in wanted and wanted[name].spiffe_id == held.entry.spiffe_id
         }
@@ -61,8 +74,8 @@ class Holdings:
         """`entry` as it was when asked for; an SVID that is wanted no more, or as another, is dropped."""
         now = next((e for e in self.entries if e.name == entry.name), None)
         if now is not None and now.spiffe_id == entry.spiffe_id:
-            held = Held(entry, key, chain, life.not_after, renew_at(life, jitter))
-            self.held[entry.name] = _as_now(held, now)
+            held = Held(entry, key, chain, life.not_after, renew_at(life, jitter), signers(chain))
+            self.held[entry.name] = _as_now(held, now, self.tainted)
             self.announce()
 
     def schedule(self) -> dict[str, datetime]:
@@ -81,6 +94,32 @@ class Holdings:
         """Is such a process registered, with or without an SVID yet?"""
         return any(e.selectors and selectors.issuperset(e.selectors) for e in self.entries)
 
+    def follow(self) -> Follower:
+        """For one who says what it believes; `forget` it when it ends."""
+        follower = Follower()
+        self._followers.add(follower)
+        return follower
+
+    def forget(self, follower: Follower) -> None:
+        self._followers.discard(follower)
+        self.settled.set()
+
+    def believes(self, follower: Follower, sequence: int) -> None:
+        if follower.sequence != sequence:
+            follower.sequence = sequence
+            self.settled.set()
+
+    @property
+    def in_force(self) -> int:
+        """The sequence of the bundle that every follower believes; 0 when there is none such.
+
+        0, too, while something is served that a tainted authority signed.
+        """
+        if self.bundle is None or any(held.signers & self.tainted for held in self.held.values()):
+            return 0
+        believed = all(follower.sequence >= self.bundle.sequence for follower in self._followers)
+        return self.bundle.sequence if believed else 0
+
     def wait(self, event: asyncio.Event) -> None:
         self._waiters.add(event)
 
@@ -90,11 +129,14 @@ class Holdings:
     def announce(self) -> None:
         """Wakes every waiter."""
         self.version += 1
+        self.settled.set()
         for event in self._waiters:
             event.set()
 
 
-def _as_now(held: Held, entry: Entry) -> Held:
-    """The SVID under its registration of now; if that asks for another, it is used until that is there."""
+def _as_now(held: Held, entry: Entry, tainted: frozenset[str]) -> Held:
+    """The SVID under its registration of now; if that asks for another, or who signed it is not to be believed
+    for long, it is used until another is there."""
     same = (held.entry.ttl_seconds, held.entry.dns_names) == (entry.ttl_seconds, entry.dns_names)
-    return replace(held, entry=entry, renew_at=held.renew_at if same else AT_ONCE)
+    stays = same and not held.signers & tainted
+    return replace(held, entry=entry, renew_at=held.renew_at if stays else AT_ONCE)

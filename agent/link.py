@@ -22,13 +22,25 @@ from grpclib.const import Cardinality
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 from h2.exceptions import H2Error
 
-from agent.holdings import Holdings
+from agent.holdings import AT_ONCE, Holdings
 from agent.node_identity import NodeIdentity
 from agent.socket_server import Raw
 from ca import keys, node_protocol
 from ca.errors import NodeProtocolError
+from ca.issue import signers
 from ca.keys import PrivateKey
-from ca.node_protocol import Authorized, Entry, FromAgent, Hello, Refused, RenewAgent, Sign, Signed, SignedJwt
+from ca.node_protocol import (
+    Acknowledge,
+    Authorized,
+    Entry,
+    FromAgent,
+    Hello,
+    Refused,
+    RenewAgent,
+    Sign,
+    Signed,
+    SignedJwt,
+)
 from ca.rotation import Lifetime, renew_at
 from ca.spiffe_id import server_id
 
@@ -80,6 +92,7 @@ class Link:
         self._early: dict[str, float] = {}  # arrived already due → seconds until the next attempt
         self.is_connected = False
         self.error: str | None = None
+        self._acknowledged = 0
         self._replaced = False  # by a new certificate of its own: the stream is opened again
 
     async def run(self) -> None:
@@ -112,6 +125,7 @@ class Link:
 
     async def _session(self) -> None:
         self._replaced = False
+        self._acknowledged = 0
         host, _, port = self._node.xds.rpartition(":")
         config = Configuration(_keepalive_time=30, _keepalive_timeout=10)
         tls = self._node.client_context()
@@ -132,9 +146,15 @@ class Link:
 
     async def _converse(self, stream: Any) -> None:
         incoming = asyncio.ensure_future(stream.recv_message())
+        settled = asyncio.ensure_future(self._holdings.settled.wait())
         try:
             while True:
-                await asyncio.wait({incoming}, timeout=self._seconds_to_wait())
+                await asyncio.wait(
+                    {incoming, settled}, timeout=self._seconds_to_wait(), return_when=asyncio.FIRST_COMPLETED
+                )
+                if settled.done():
+                    self._holdings.settled.clear()
+                    settled = asyncio.ensure_future(self._holdings.settled.wait())
                 if incoming.done():
                     body = incoming.result()
                     if body is None:
@@ -214,7 +234,20 @@ class Link:
         now = datetime.now(UTC)
         entries = {entry.name: entry for entry in self._holdings.entries}
         names = [name for name, at in self._schedule().items() if at <= now]
-        return [self._request(entries.get(name)) for name in names[:MAX_BATCH]]
+        return [*(self._request(entries.get(name)) for name in names[:MAX_BATCH]), *self._acknowledgement()]
+
+    def _acknowledgement(self) -> list[FromAgent]:
+        """Once all that is served believes the bundle; the server uses no authority that is not known here."""
+        sequence = self._holdings.in_force
+        if sequence <= self._acknowledged or self._touched:
+            return []
+        self._acknowledged = sequence
+        return [Acknowledge(sequence)]
+
+    @property
+    def _touched(self) -> bool:
+        """Did a tainted authority sign the agent's own certificate?"""
+        return bool(signers(self._node.chain) & self._holdings.tainted)
 
     def _request(self, entry: Entry | None) -> FromAgent:
         id_, key = self._ask(entry)
@@ -234,7 +267,8 @@ class Link:
 
     def _times(self) -> dict[str, datetime]:
         """When each is due by its own life."""
-        return {_AGENT: renew_at(self._node.lifetime, 0.5), **self._holdings.schedule()}
+        own = AT_ONCE if self._touched else renew_at(self._node.lifetime, 0.5)
+        return {_AGENT: own, **self._holdings.schedule()}
 
     def _seconds_to_wait(self) -> float:
         next_due = min(self._schedule().values(), default=None)

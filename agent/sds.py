@@ -51,22 +51,29 @@ class SecretService:
         reader = asyncio.ensure_future(_read(stream, inbox, wake))
         reader.add_done_callback(lambda _: wake.set())
         self._holdings.wait(wake)
-        machine, offered = DeltaStream(), -1
+        follower = self._holdings.follow()
+        machine, offered, sequence = DeltaStream(), -1, 0
+        asked = given = False
         try:
             while True:
                 if self._stopping.is_set():
                     raise GRPCError(Status.UNAVAILABLE, "the agent is stopping")
                 if offered != self._holdings.version:
                     offered = self._holdings.version
+                    sequence = self._holdings.bundle.sequence if self._holdings.bundle else 0
                     if (snapshot := self._snapshot(stream)) is not None:
                         machine.offer(snapshot)
+                        given = True
                 while not inbox.empty():
+                    asked = True
                     try:
                         machine.receive(schema.decode(_REQUEST, inbox.get_nowait()))
                     except (SchemaError, ProtocolError) as error:
                         raise GRPCError(Status.INVALID_ARGUMENT, str(error)) from error
                 for response in machine.pending():
                     await stream.send_message(schema.encode(response))
+                if machine.is_settled or not (asked and given):  # who holds nothing holds nobody up
+                    self._holdings.believes(follower, sequence)
                 if reader.done() and inbox.empty():
                     reader.result()
                     return
@@ -74,6 +81,7 @@ class SecretService:
                 wake.clear()
         finally:
             self._holdings.stop_waiting(wake)
+            self._holdings.forget(follower)
             reader.cancel()
 
     def _snapshot(self, stream: Any) -> Snapshot | None:

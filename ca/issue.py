@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -36,6 +37,20 @@ def chain_pem(chain: Sequence[bytes]) -> str:
     return "".join(
         x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM).decode("ascii") for der in chain
     )
+
+
+@lru_cache(maxsize=64)
+def signers(chain: tuple[bytes, ...]) -> frozenset[str]:
+    """Subject key IDs (hex) of the authorities a chain of ours says it hangs on, the root's among them."""
+    found: set[str] = set()
+    for der in chain:
+        for extension in x509.load_der_x509_certificate(der).extensions:
+            match extension.value:
+                case x509.AuthorityKeyIdentifier(key_identifier=bytes(key)):
+                    found.add(key.hex())
+                case _:
+                    pass
+    return frozenset(found)
 
 
 def issue(

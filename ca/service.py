@@ -91,6 +91,7 @@ class CertificateAuthority:
         self._settings = settings
         self._upstream = upstream
         self._watchers: list[Callable[[], None]] = []
+        self.is_narrower = False  # did the last change take a root out of the bundle?
         self._changing = asyncio.Lock()
         self._material: dict[str, _Material] = {}
         for authority in found.authorities.all:
@@ -394,8 +395,9 @@ class CertificateAuthority:
             journal.dump(Journal(self.trust_domain, authorities, kept, self._nested, self._above)),
         )
         over = [self._material.pop(id_) for id_ in list(self._material) if id_ not in living]
-        self.authorities = authorities
+        self.authorities, believed = authorities, set(self.bundle.x509_authorities)
         self._know()
+        self.is_narrower = not believed <= set(self.bundle.x509_authorities)
         for watcher in self._watchers:
             watcher()
         for held in over:

@@ -18,10 +18,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from ca.keystore import FileKeystore, write_private
-from ca.service import CertificateAuthority
+from ca.service import CertificateAuthority, utc_now
 from ca.spiffe_id import TrustDomain
 from controlplane import oidc
+from controlplane.acknowledgements import Acknowledgements
 from controlplane.api import app, tokens
+from controlplane.authority_operations import AuthorityOperations
+from controlplane.authority_watch import AuthorityWatch
 from controlplane.mesh.live import Affected
 from controlplane.node_service import NodeService
 from controlplane.operations import Operations
@@ -81,7 +84,9 @@ async def _serve(config: Config, store: Store, ready: Callable[[str, str], None]
     names, addresses = _server_names({api_host, xds_host, config.advertise} - {""})
     own = OwnCertificate(authority, names, addresses)
     state, ledger = MeshState(config.settings, config.access_log), Ledger()
-    nodes = NodeService(authority, state)
+    acknowledgements = Acknowledgements(utc_now)
+    authority.unacknowledged = acknowledgements.behind
+    nodes = NodeService(authority, state, acknowledgements)
     xds = XdsServer(
         config.xds,
         own.identity,
@@ -109,8 +114,19 @@ async def _serve(config: Config, store: Store, ready: Callable[[str, str], None]
             config.advertise or xds_host, xds.port
         )
 
-    operations = Operations(store, authority, ledger, reachable)
-    application = app.make_app(app.ApiDependencies(store, operations.table(), _documents(authority), VERSION))
+    def write_kubeconfig() -> None:
+        _write_kubeconfig(config.data_dir, reachable()[0], authority.bundle.to_pem(), token, domain.name)
+
+    def authorities_changed() -> None:
+        write_kubeconfig()
+        nodes.changed()
+
+    authorities = AuthorityWatch(authority, xds, authorities_changed)
+    operations = {
+        **Operations(store, authority, ledger, reachable).table(),
+        **AuthorityOperations(store, authority, authorities.in_force).table(),
+    }
+    application = app.make_app(app.ApiDependencies(store, operations, _documents(authority), VERSION))
     try:
         await xds.start()
     except AddressInUseError as error:
@@ -122,11 +138,12 @@ async def _serve(config: Config, store: Store, ready: Callable[[str, str], None]
             raise _taken("API", config.api, "--api") from error
         try:
             authority.jwt_issuer = config.jwt_issuer or f"https://{reachable()[0]}"
-            _write_kubeconfig(config.data_dir, reachable()[0], authority.bundle.to_pem(), token, domain.name)
+            write_kubeconfig()
             ready(*reachable())
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(reconciler.run())
                 tasks.create_task(authority.run())
+                tasks.create_task(authorities.run())
                 tasks.create_task(own.run())
         finally:
             await runner.cleanup()

@@ -30,6 +30,7 @@ from ca.node_protocol import (
 )
 from ca.service import CertificateAuthority
 from ca.spiffe_id import agent_name
+from controlplane.acknowledgements import Acknowledgements
 from controlplane.state import MeshState
 from xds.serve import methods, peer_of
 
@@ -37,8 +38,11 @@ log = structlog.get_logger()
 
 
 class NodeService:
-    def __init__(self, authority: CertificateAuthority, state: MeshState) -> None:
+    def __init__(
+        self, authority: CertificateAuthority, state: MeshState, acknowledgements: Acknowledgements
+    ) -> None:
         self._authority = authority
+        self._acknowledgements = acknowledgements
         self._state = state
         self._wakes: set[asyncio.Event] = set()
 
@@ -57,6 +61,7 @@ class NodeService:
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, "only agents may ask this")
             return
         log.info("agent.connected", agent=name)
+        self._acknowledgements.holds(name, peer.expires)
         wake, inbox = asyncio.Event(), list[FromAgent]()
         self._wakes.add(wake)
         reader = asyncio.ensure_future(_read(requests, inbox, wake))
@@ -85,7 +90,7 @@ class NodeService:
 
     def _authorized(self, agent: str) -> Authorized:
         entries = tuple(Entry.of(r) for r in self._state.registrations_of(agent))
-        return Authorized(entries, self._authority.bundle)
+        return Authorized(entries, self._authority.bundle, self._authority.tainted)
 
     def _answers(self, agent: str, asked: Sequence[FromAgent]) -> list[FromServer]:
         allowed = {r.name: r for r in self._state.registrations_of(agent)}
@@ -93,8 +98,10 @@ class NodeService:
         for message in asked:
             try:
                 match message:
-                    case Hello() | Acknowledge():
+                    case Hello():
                         pass
+                    case Acknowledge(sequence):
+                        self._acknowledgements.acknowledged(agent, sequence)
                     case Sign(id_, registration, csr) if registration in allowed:
                         svid = self._authority.issue(allowed[registration], csr)
                         log.info(
@@ -110,7 +117,9 @@ class NodeService:
                         log.warning("svid.refused", agent=agent, registration=registration)
                         answers.append(Refused(id_, "not registered for this agent"))
                     case RenewAgent(id_, csr):
-                        answers.append(Signed(id_, self._authority.issue_agent(agent, csr).chain))
+                        own = self._authority.issue_agent(agent, csr)
+                        self._acknowledgements.holds(agent, own.not_after)
+                        answers.append(Signed(id_, own.chain))
             except CaError as error:
                 answers.append(Refused(getattr(message, "id", 0), str(error)))
         return answers

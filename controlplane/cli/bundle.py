@@ -38,14 +38,18 @@ def show(form: str, trust_domain: str | None, source: SourceOptions) -> None:
     \b
     Example:  pylis bundle show --format pem > bundle.pem
     """
-    wanted = _parse(trust_domain)
+    wanted = parse_domain(trust_domain)
     server = find_server(source, wanted)
     found = server.bundle if server else _local(source, wanted)
     click.echo(found.to_pem() if form == "pem" else json.dumps(found.to_spiffe(), indent=2) + "\n", nl=False)
 
 
 def _local(source: SourceOptions, wanted: TrustDomain | None) -> TrustBundle:
-    """Only of an authority that exists: showing must not make one."""
+    return open_local(source.state_dir, local_domain(source, wanted)).bundle
+
+
+def local_domain(source: SourceOptions, wanted: TrustDomain | None) -> TrustDomain:
+    """Only of an authority that exists: showing must not make one. Raises: Failure."""
     here = local_trust_domains(source.state_dir)
     if wanted is None and len(here) > 1:
         names = ", ".join(map(str, here))
@@ -57,10 +61,11 @@ def _local(source: SourceOptions, wanted: TrustDomain | None) -> TrustBundle:
         raise Failure(
             f"no server was found, and no authority in {place}", hint="name a server with --server URL"
         )
-    return open_local(source.state_dir, wanted or here[0]).bundle
+    return wanted or here[0]
 
 
-def _parse(name: str | None) -> TrustDomain | None:
+def parse_domain(name: str | None) -> TrustDomain | None:
+    """Raises: Failure."""
     try:
         return None if name is None else TrustDomain.parse(name)
     except SpiffeIdError as error:

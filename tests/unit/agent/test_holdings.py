@@ -7,7 +7,8 @@ from typing import Any
 
 from agent.holdings import AT_ONCE
 from ca import keys
-from ca.rotation import Lifetime
+from ca.node_protocol import Authorized
+from ca.rotation import Family, Lifetime
 
 
 def test_a_registration_without_an_svid_is_due_at_once(mesh: Any) -> None:
@@ -108,5 +109,36 @@ def test_a_key_is_never_part_of_what_is_printed(mesh: Any) -> None:
     entry, key = mesh.entry(), keys.new_key()
     mesh.authorize(entry)
     now = datetime.now(UTC)
-    mesh.holdings.store(entry, key, (b"der",), Lifetime(now, now), 0.5)
+    mesh.holdings.store(entry, key, mesh.svid(entry, key).chain, Lifetime(now, now), 0.5)
     assert "key" not in repr(mesh.holdings.held["shop/orders"])
+
+
+def test_a_bundle_is_in_force_once_every_follower_believes_it(mesh: Any) -> None:
+    assert mesh.holdings.in_force == 0
+    mesh.authorize()
+    sequence = mesh.ca.bundle.sequence
+    assert mesh.holdings.in_force == sequence
+    follower = mesh.holdings.follow()
+    assert mesh.holdings.in_force == 0
+    mesh.holdings.settled.clear()
+    mesh.holdings.believes(follower, sequence)
+    assert mesh.holdings.in_force == sequence
+    assert mesh.holdings.settled.is_set()
+    mesh.holdings.believes(follower, 0)
+    mesh.holdings.forget(follower)
+    assert mesh.holdings.in_force == sequence
+
+
+def test_what_a_tainted_authority_signed_is_due_at_once_and_served_until_replaced(mesh: Any) -> None:
+    entry = mesh.entry()
+    mesh.authorize(entry)
+    mesh.hold(entry)
+    (held,) = mesh.holdings.held.values()
+    root, issuing = held.signers
+    tainted = next(key for key in (root, issuing) if key == mesh.ca.authorities.of(Family.X509)[0].id)
+    mesh.holdings.authorize(Authorized((entry,), mesh.ca.bundle, (tainted,)))
+    (held,) = mesh.holdings.held.values()
+    assert held.renew_at == AT_ONCE
+    assert mesh.holdings.in_force == 0
+    mesh.holdings.authorize(Authorized((entry,), mesh.ca.bundle, ("ab" * 20,)))
+    assert mesh.holdings.in_force == mesh.ca.bundle.sequence

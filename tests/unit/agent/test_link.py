@@ -16,7 +16,8 @@ from agent.node_identity import NodeIdentity
 from ca import keys, node_protocol
 from ca.bundle import TrustBundle
 from ca.keystore import MemoryKeystore
-from ca.node_protocol import Authorized, FromServer, Hello, Refused, RenewAgent, Sign, Signed
+from ca.node_protocol import Acknowledge, Authorized, FromServer, Hello, Refused, RenewAgent, Sign, Signed
+from ca.rotation import Family
 from ca.service import CertificateAuthority
 from ca.spiffe_id import SpiffeId, TrustDomain
 from xds.errors import NotAuthorizedError
@@ -199,7 +200,8 @@ async def test_requests_are_batched_and_a_frame_has_an_end(
     plane.entries = tuple(mesh.entry(f"shop/w{i}") for i in range(2 * MAX_BATCH + 50))
     async with linked(mesh, plane) as agent:
         await until(lambda: len(agent.holdings.held) == len(plane.entries), 30.0)
-    assert [len(frame) for frame in plane.frames if isinstance(frame[0], Sign)] == [MAX_BATCH, MAX_BATCH, 50]
+    asked = [sum(isinstance(message, Sign) for message in frame) for frame in plane.frames]
+    assert [count for count in asked if count] == [MAX_BATCH, MAX_BATCH, 50]
 
 
 async def test_its_own_certificate_is_renewed_and_the_next_stream_uses_it(
@@ -336,3 +338,21 @@ async def test_a_new_bundle_is_kept_for_the_next_connection(
     async with linked(mesh, plane) as agent:
         await until(lambda: agent.link.is_connected)
         assert [node.bundle.root_hashes for node in agent.saved] == [both.root_hashes]
+
+
+async def test_a_bundle_is_acknowledged_when_it_is_in_force(
+    mesh: Any, plane: ControlPlane, until: Any
+) -> None:
+    async with linked(mesh, plane) as agent:
+        follower = agent.holdings.follow()
+        await until(lambda: agent.holdings.is_initialised)
+        sequence = mesh.ca.bundle.sequence
+        agent.holdings.believes(follower, sequence)
+        await until(lambda: [m.sequence for m in plane.asked(Acknowledge)] == [sequence])
+        agent.holdings.believes(follower, 0)
+        await mesh.ca.prepare(Family.X509)
+        plane.push()
+        await until(lambda: agent.holdings.bundle.sequence == sequence + 1)
+        assert [m.sequence for m in plane.asked(Acknowledge)] == [sequence]
+        agent.holdings.believes(follower, sequence + 1)
+        await until(lambda: [m.sequence for m in plane.asked(Acknowledge)] == [sequence, sequence + 1])

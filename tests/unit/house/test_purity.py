@@ -12,7 +12,8 @@ EDGES = (
     "ca/keys.py", "ca/keystore.py", "ca/service.py", "xds/port_credentials.py", "xds/serve.py", "xds/schema/derive.py",
     "controlplane/api/", "controlplane/cli/", "controlplane/store/", "controlplane/local/session.py",
     "controlplane/main.py", "controlplane/reconcile.py", "controlplane/node_service.py", "controlplane/operations.py",
-    "controlplane/server_identity.py", "controlplane/resources/read.py",
+    "controlplane/server_identity.py", "controlplane/resources/read.py", "controlplane/authority_watch.py",
+    "controlplane/authority_operations.py",
 )  # fmt: skip
 FORBIDDEN = frozenset(
     {
