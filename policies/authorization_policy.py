@@ -1,8 +1,9 @@
 """AuthorizationPolicy (security.istio.io/v1): the kind as users write it, checked.
 
 A rule is kept as it is written, every list with its place in the file; what it means is said in `lower`.
-What Istio has and this version does not enforce is refused here with a 12xx code: accepted would be a hole.
-Source: docs/reference/policy.md (Istio's AuthorizationPolicy and its validation).
+`read` goes on after problems and marks the rules that have one as broken, so that a policy that can no longer
+be accepted is still enforced on the safe side. Source: docs/reference/policy.md (Istio's AuthorizationPolicy
+and its validation).
 """
 
 from __future__ import annotations
@@ -17,14 +18,18 @@ from policies.fields import TOP_LEVEL, Fields, read_metadata
 from policies.problem import Origin, Problem
 from policies.program import Action
 from policies.selector import read_selector
+from policies.target_ref import TargetRef, read_target_refs
 from policies.values import SPIFFE_SCHEME, check_value
 from policies.when import BadKey, read_key
 
 SOURCE_FIELDS = {
     "principals": Attribute.PRINCIPAL,
+    "requestPrincipals": Attribute.REQUEST_PRINCIPAL,
     "namespaces": Attribute.NAMESPACE,
     "serviceAccounts": Attribute.SERVICE_ACCOUNT,
+    "trustDomains": Attribute.TRUST_DOMAIN,
     "ipBlocks": Attribute.SOURCE_IP,
+    "remoteIpBlocks": Attribute.REMOTE_IP,
 }
 OPERATION_FIELDS = {
     "hosts": Attribute.HOST,
@@ -32,12 +37,6 @@ OPERATION_FIELDS = {
     "paths": Attribute.PATH,
     "ports": Attribute.DESTINATION_PORT,
 }
-UNSUPPORTED_SOURCE_FIELDS = {
-    "requestPrincipals": codes.REQUEST_PRINCIPALS,
-    "remoteIpBlocks": codes.REMOTE_IP,
-    "trustDomains": codes.TRUST_DOMAINS,
-}
-UNSUPPORTED_ACTIONS = {"AUDIT": codes.AUDIT, "CUSTOM": codes.CUSTOM}
 DRY_RUN = "istio.io/dry-run"
 TRUE_WORDS = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 FALSE_WORDS = frozenset({"0", "f", "F", "FALSE", "false", "False"})
@@ -58,12 +57,21 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """(any of `sources`) and (any of `operations`) and (all of `when`); an empty tuple is no constraint."""
+    """(any of `sources`) and (any of `operations`) and (all of `when`); an empty tuple is no constraint.
+
+    `broken`: something in it could not be read and is left out.
+    """
 
     sources: tuple[tuple[Match, ...], ...] = ()
     operations: tuple[tuple[Match, ...], ...] = ()
     when: tuple[Match, ...] = ()
     origin: Origin = Origin()
+    broken: bool = False
+
+    @property
+    def matches(self) -> tuple[Match, ...]:
+        """Every list of the rule."""
+        return (*(m for group in (*self.sources, *self.operations) for m in group), *self.when)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +84,9 @@ class AuthorizationPolicy:
     selector: Mapping[str, str] = field(default_factory=dict[str, str])
     rules: tuple[Rule, ...] = ()
     origin: Origin = Origin()
+    provider: str = ""  # of CUSTOM only
+    dry_run: bool = False
+    targets: tuple[TargetRef, ...] = ()
 
     @property
     def full_name(self) -> str:
@@ -89,52 +100,76 @@ def parse(document: Document) -> tuple[AuthorizationPolicy | None, list[Problem]
 
 
 def read(document: Document) -> tuple[AuthorizationPolicy, list[Problem]]:
-    """What can be read in spite of problems: only to say which workloads a refused policy is meant for."""
+    """What can be read in spite of problems, and the problems."""
     root = Fields.of(document)
     root.only(*TOP_LEVEL)
     metadata = read_metadata(root)
-    _refuse_dry_run(root, metadata.annotations)
     spec = root.child("spec")
     spec.only("selector", "action", "rules", "provider", "targetRef", "targetRefs")
-    for name in ("targetRef", "targetRefs"):
-        if name in spec:
-            spec.add(
-                codes.TARGET_REFS, name, codes.unsupported(codes.TARGET_REFS), "use selector.matchLabels"
-            )
     selector = read_selector(spec)
-    action = _read_action(spec)
-    rules = tuple(_read_rules(spec))
-    if action is Action.DENY and not spec.value.get("rules"):
+    targets = read_target_refs(spec, selector)
+    action = spec.choice("action", Action.ALLOW)
+    policy = AuthorizationPolicy(
+        metadata.namespace,
+        metadata.name,
+        action,
+        selector,
+        tuple(_read_rules(spec)),
+        document.origin(),
+        _read_provider(spec, action),
+        read_dry_run(root, metadata.annotations, allowed=action in (Action.ALLOW, Action.DENY)),
+        targets,
+    )
+    _check_action(spec, policy)
+    return policy, root.problems
+
+
+def _check_action(spec: Fields, policy: AuthorizationPolicy) -> None:
+    empty = not spec.value.get("rules")
+    if policy.action is Action.DENY and empty:
         spec.add(
             codes.DENY_WITHOUT_RULES, "rules", "a DENY policy needs rules", "rules: [{}] denies everything"
         )
-    if action is Action.DENY:
-        _warn_wide_on_tcp(spec, rules)
-    return (
-        AuthorizationPolicy(metadata.namespace, metadata.name, action, selector, rules, document.origin()),
-        root.problems,
-    )
+    if policy.action is Action.CUSTOM and empty:
+        spec.add(
+            codes.CUSTOM_WITHOUT_RULES, "rules", "a CUSTOM policy needs rules", "rules: [{}] asks about all"
+        )
+    if policy.action is Action.DENY:
+        _warn_wide_on_tcp(spec, policy.rules)
+    if policy.action is Action.CUSTOM:
+        _refuse_identities(spec, policy.rules)
 
 
-def _refuse_dry_run(root: Fields, annotations: Mapping[str, str]) -> None:
-    word = annotations.get(DRY_RUN, "false")
-    if word in FALSE_WORDS:
-        return
+def read_dry_run(root: Fields, annotations: Mapping[str, str], *, allowed: bool) -> bool:
+    """The annotation `istio.io/dry-run`; a problem where the kind or action cannot be tried."""
+    if DRY_RUN not in annotations:
+        return False
+    word = annotations[DRY_RUN]
     written = root.child("metadata").child("annotations")
-    if word in TRUE_WORDS:
-        written.add(codes.DRY_RUN, DRY_RUN, codes.unsupported(codes.DRY_RUN))
-    else:
+    if word not in TRUE_WORDS | FALSE_WORDS:
         written.add(codes.NOT_A_CHOICE, DRY_RUN, f'"{word}" is neither true nor false')
+    elif not allowed:
+        written.add(codes.DRY_RUN_MISUSE, DRY_RUN, "only an ALLOW or DENY AuthorizationPolicy has it")
+    return word in TRUE_WORDS
 
 
-def _read_action(spec: Fields) -> Action:
-    code = UNSUPPORTED_ACTIONS.get(str(spec.value.get("action")))
-    if code:
-        spec.add(code, "action", codes.unsupported(code), "ALLOW and DENY are enforced")
-        return Action.ALLOW
-    if "provider" in spec:
-        spec.add(codes.EXCLUDE_EACH_OTHER, "provider", "only goes with action CUSTOM", "remove it")
-    return spec.choice("action", Action.ALLOW)
+def _read_provider(spec: Fields, action: Action) -> str:
+    if action is not Action.CUSTOM:
+        if "provider" in spec:
+            spec.add(codes.EXCLUDE_EACH_OTHER, "provider", "only goes with action CUSTOM", "remove it")
+        return ""
+    provider = spec.child("provider", required=True)
+    provider.only("name")
+    return provider.text("name", required="provider" in spec)
+
+
+def _refuse_identities(spec: Fields, rules: tuple[Rule, ...]) -> None:
+    """What Istio cannot look at before tokens are checked."""
+    for rule in rules:
+        for match in rule.matches:
+            if match.key.row.needs_identity or match.key.row.needs_token:
+                name = match.path.removeprefix(f"{spec.path}.")
+                spec.add(codes.NOT_IN_CUSTOM, name, "cannot stand in a CUSTOM rule", "use a DENY rule for it")
 
 
 def _read_rules(spec: Fields) -> Iterable[Rule]:
@@ -142,13 +177,13 @@ def _read_rules(spec: Fields) -> Iterable[Rule]:
     if len(rules) > MAX_RULES:
         spec.add(codes.TOO_MANY, "rules", f"{len(rules)} rules, at most {MAX_RULES}", "split the policy")
     for rule in rules:
+        before = sum(problem.is_error for problem in rule.problems)
         rule.only("from", "to", "when")
-        yield Rule(
-            tuple(_read_source(entry) for entry in _entries(rule, "from", "source")),
-            tuple(_read_operation(entry) for entry in _entries(rule, "to", "operation")),
-            tuple(match for entry in rule.children("when") for match in _read_condition(entry)),
-            rule.document.origin(rule.path),
-        )
+        sources = tuple(_read_source(entry) for entry in _entries(rule, "from", "source"))
+        operations = tuple(_read_operation(entry) for entry in _entries(rule, "to", "operation"))
+        when = tuple(match for entry in rule.children("when") for match in _read_condition(entry))
+        broken = sum(problem.is_error for problem in rule.problems) > before
+        yield Rule(sources, operations, when, rule.document.origin(rule.path), broken)
 
 
 def _entries(rule: Fields, name: str, inner: str) -> Iterable[Fields]:
@@ -166,11 +201,7 @@ def _entries(rule: Fields, name: str, inner: str) -> Iterable[Fields]:
 
 
 def _read_source(source: Fields) -> tuple[Match, ...]:
-    unsupported = {**UNSUPPORTED_SOURCE_FIELDS, **{_not(n): c for n, c in UNSUPPORTED_SOURCE_FIELDS.items()}}
-    for name, code in unsupported.items():
-        if name in source:
-            source.add(code, name, codes.unsupported(code))
-    matches = _read_lists(source, SOURCE_FIELDS, tuple(unsupported))
+    matches = _read_lists(source, SOURCE_FIELDS)
     written = {match.key.attribute for match in matches}
     if Attribute.SERVICE_ACCOUNT in written and written & {Attribute.PRINCIPAL, Attribute.NAMESPACE}:
         source.add(
@@ -183,13 +214,13 @@ def _read_source(source: Fields) -> tuple[Match, ...]:
 
 
 def _read_operation(operation: Fields) -> tuple[Match, ...]:
-    return _read_lists(operation, OPERATION_FIELDS, ())
+    return _read_lists(operation, OPERATION_FIELDS)
 
 
-def _read_lists(entry: Fields, table: Mapping[str, Attribute], refused: tuple[str, ...]) -> tuple[Match, ...]:
+def _read_lists(entry: Fields, table: Mapping[str, Attribute]) -> tuple[Match, ...]:
     names = {**{name: (attribute, False) for name, attribute in table.items()}}
     names |= {_not(name): (attribute, True) for name, attribute in table.items()}
-    entry.only(*names, *refused)
+    entry.only(*names)
     if all(value == [] for value in entry.value.values()):
         entry.add(codes.EMPTY_LIST, "", "has no field", f"known here: {', '.join(table)} and their not forms")
     found = (_read_list(entry, name, Key(attribute), negated) for name, (attribute, negated) in names.items())
@@ -211,6 +242,8 @@ def _read_condition(condition: Fields) -> Iterable[Match]:
 
 
 def _read_list(entry: Fields, name: str, key: Key, negated: bool) -> Match | None:
+    """None: there is no such list, or a value of it is wrong."""
+    before = len(entry.problems)
     values = entry.texts(name)
     if key.attribute is Attribute.SERVICE_ACCOUNT and len(values) > MAX_SERVICE_ACCOUNTS:
         entry.add(codes.TOO_MANY, name, f"{len(values)} values, at most {MAX_SERVICE_ACCOUNTS}")
@@ -222,20 +255,29 @@ def _read_list(entry: Fields, name: str, key: Key, negated: bool) -> Match | Non
             entry.warn(
                 codes.SPIFFE_SCHEME, f"{name}[{index}]", "never matches", f'leave out "{SPIFFE_SCHEME}"'
             )
-    if not values:
+    if not values or any(problem.is_error for problem in entry.problems[before:]):
         return None
     path = f"{entry.path}.{name}"
     return Match(key, values, negated, path, entry.document.origin(path))
 
 
 def _warn_wide_on_tcp(spec: Fields, rules: tuple[Rule, ...]) -> None:
+    """Istio's warning, which looks at `from` and `to` on their own, and rules of HTTP conditions only."""
     for index, rule in enumerate(rules):
-        matches = [*(m for group in (*rule.sources, *rule.operations) for m in group), *rule.when]
-        if matches and all(match.key.row.transport is Transport.HTTP_ONLY for match in matches):
+        source, operation = (_is_http_only(groups) for groups in (rule.sources, rule.operations))
+        alone = source and not rule.operations and not rule.when
+        if alone or operation or (rule.matches and _is_http_only((rule.matches,))):
             message = "only HTTP fields: on TCP ports this rule denies everything"
+            if not _is_http_only((rule.matches,)):
+                message = "only HTTP fields in to: on TCP ports this rule denies whatever its from matches"
             spec.warn(
                 codes.WIDE_ON_TCP, f"rules[{index}]", message, "name the HTTP ports in to.operation.ports"
             )
+
+
+def _is_http_only(groups: tuple[tuple[Match, ...], ...]) -> bool:
+    matches = [match for group in groups for match in group]
+    return bool(matches) and all(match.key.row.transport is Transport.HTTP_ONLY for match in matches)
 
 
 def _not(name: str) -> str:

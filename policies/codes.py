@@ -2,7 +2,8 @@
 
 A code is a promise to users: it never changes its meaning and is never used again. 10xx: any resource is
 written wrongly; 11xx: a resource does not fit together or will surprise; 12xx: right by Istio, but not
-supported by this version (refused, because accepted and not enforced would be worse).
+supported by this version (refused, because accepted and not enforced would be worse). 1201 to 1214 were of
+constructs that are enforced now.
 Parsers of other folders take their codes from here too. The reference page of codes is made from `CODES`.
 """
 
@@ -33,27 +34,23 @@ OUT_OF_RANGE: Final = "PYL1020"
 NOT_FOUND: Final = "PYL1021"
 TOO_LONG: Final = "PYL1022"
 RESERVED: Final = "PYL1023"
+BAD_TRUST_DOMAIN: Final = "PYL1024"
+BAD_TEMPLATE: Final = "PYL1025"
+BAD_JWKS: Final = "PYL1026"
 
 DENY_WITHOUT_RULES: Final = "PYL1101"
 SELECTS_EVERYTHING: Final = "PYL1102"
 WIDE_ON_TCP: Final = "PYL1103"
 SPIFFE_SCHEME: Final = "PYL1104"
 PORTS_WITHOUT_SELECTOR: Final = "PYL1105"
+CUSTOM_WITHOUT_RULES: Final = "PYL1106"
+NOT_IN_CUSTOM: Final = "PYL1107"
+DRY_RUN_MISUSE: Final = "PYL1108"
+BAD_TARGET: Final = "PYL1109"
+TARGETS_NO_SIDECAR: Final = "PYL1110"
+PRIVATE_KEY: Final = "PYL1111"
+NO_SUCH_PROVIDER: Final = "PYL1112"
 
-AUDIT: Final = "PYL1201"
-CUSTOM: Final = "PYL1202"
-REQUEST_PRINCIPALS: Final = "PYL1203"
-REMOTE_IP: Final = "PYL1204"
-TRUST_DOMAINS: Final = "PYL1205"
-TARGET_REFS: Final = "PYL1206"
-DRY_RUN: Final = "PYL1207"
-PATH_TEMPLATES: Final = "PYL1208"
-JWT_CLAIMS: Final = "PYL1209"
-REQUEST_AUTHENTICATION: Final = "PYL1210"
-INNER_WILDCARD: Final = "PYL1211"
-DESTINATION_IP: Final = "PYL1212"
-SNI: Final = "PYL1213"
-ENVOY_METADATA: Final = "PYL1214"
 PSEUDO_HEADER: Final = "PYL1215"
 
 CODES: Final[dict[str, str]] = {
@@ -80,26 +77,22 @@ CODES: Final[dict[str, str]] = {
     NOT_FOUND: "something named here does not exist",
     TOO_LONG: "a value is longer than allowed",
     RESERVED: "a name or value that is reserved for Pylis itself",
+    BAD_TRUST_DOMAIN: "a trust domain is exact or has one * at an end, and no slash",
+    BAD_TEMPLATE: "a path template with anything but {*} and {**} in segments of their own",
+    BAD_JWKS: "not a JSON Web Key Set",
     DENY_WITHOUT_RULES: "a DENY policy without rules would deny nothing",
     SELECTS_EVERYTHING: "a selector without labels selects every workload (warning)",
     WIDE_ON_TCP: "a DENY rule of HTTP fields only denies everything on TCP ports (warning)",
     SPIFFE_SCHEME: "principals are written without spiffe://, so this one never matches (warning)",
     PORTS_WITHOUT_SELECTOR: "portLevelMtls needs a selector with labels",
-    AUDIT: "not supported by this version: action AUDIT",
-    CUSTOM: "not supported by this version: action CUSTOM and its provider",
-    REQUEST_PRINCIPALS: "not supported by this version: request principals (JWT)",
-    REMOTE_IP: "not supported by this version: remote IP addresses (X-Forwarded-For)",
-    TRUST_DOMAINS: "not supported by this version: trust domains as a condition",
-    TARGET_REFS: "not supported by this version: targetRef and targetRefs",
-    DRY_RUN: "not supported by this version: dry-run policies",
-    PATH_TEMPLATES: "not supported by this version: path templates ({*} and {**})",
-    JWT_CLAIMS: "not supported by this version: JWT claims, audiences and presenter",
-    REQUEST_AUTHENTICATION: "not supported by this version: RequestAuthentication",
-    INNER_WILDCARD: "not supported by this version: a wildcard inside a namespace",
-    DESTINATION_IP: "not supported by this version: destination.ip",
-    SNI: "not supported by this version: connection.sni",
-    ENVOY_METADATA: "not supported by this version: Envoy filter metadata",
-    PSEUDO_HEADER: "not supported by this version: pseudo headers; use hosts, methods and paths",
+    CUSTOM_WITHOUT_RULES: "a CUSTOM policy without rules would ask nobody",
+    NOT_IN_CUSTOM: "a CUSTOM rule is asked before tokens are checked and cannot look at identities",
+    DRY_RUN_MISUSE: "only ALLOW and DENY policies can be tried without being enforced",
+    BAD_TARGET: "a targetRef that a policy cannot have",
+    TARGETS_NO_SIDECAR: "a policy with targetRefs is for gateways and waypoints; sidecars pass over it (warning)",
+    PRIVATE_KEY: "a JWKS that holds a private key (warning)",
+    NO_SUCH_PROVIDER: "an extension provider that the mesh settings do not declare",
+    PSEUDO_HEADER: "not supported by this version: pseudo headers other than :authority, :method and :path",
 }
 
 

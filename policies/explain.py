@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from policies.authorization_policy import AuthorizationPolicy
-from policies.evaluate import Decision, Facts, evaluate, holds, seen_in
+from policies.evaluate import Decision, Facts, Outside, authenticated, evaluate, holds, seen_in
 from policies.lower import Dropped, lower_rule, rule_name
 from policies.predicate import Condition
 from policies.problem import Origin
@@ -35,6 +35,7 @@ class Outcome:
     name: str
     origin: Origin
     steps: tuple[Step, ...]
+    tried: bool = False  # of a dry-run policy: decides nothing
 
     @property
     def matched(self) -> bool:
@@ -69,7 +70,7 @@ class Unused:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """`outcomes` in the order of evaluation; `nearest`: the ALLOW clause with the most conditions held."""
+    """`outcomes` in the order of evaluation, dry runs last; `nearest`: the ALLOW clause with the most conditions held."""
 
     decision: Decision
     outcomes: tuple[Outcome, ...]
@@ -84,30 +85,39 @@ def explain(
     *,
     mode: MtlsMode = MtlsMode.PERMISSIVE,
     policies: Sequence[AuthorizationPolicy] = (),
+    outside: Outside = Outside(),
 ) -> Explanation:
     """`policies`: what `select` gave, to name the rules that lowering left out of the program."""
-    facts = Facts(seen_in(mode, request), settings)
-    decision = evaluate(program, request, settings, mode)
+    arriving = Facts(seen_in(mode, request), settings)
+    decision = evaluate(program, request, settings, mode, outside)
+    checked = authenticated(program, arriving, outside)
+    # a refused token ends a request before its rules; they are shown for what the caller sent
+    facts = checked if isinstance(checked, Facts) else arriving
     outcomes = (
+        *(_outcome(Action.CUSTOM, clause, arriving) for d in program.delegations for clause in d.clauses),
+        *(_outcome(Action.AUDIT, clause, facts) for clause in program.audit),
         *(_outcome(Action.DENY, clause, facts) for clause in program.deny),
         *(_outcome(Action.ALLOW, clause, facts) for clause in program.allow),
+        *(_outcome(Action.DENY, clause, facts, tried=True) for clause in program.dry_run.deny or ()),
+        *(_outcome(Action.ALLOW, clause, facts, tried=True) for clause in program.dry_run.allow or ()),
     )
     unused = tuple(item for policy in policies for item in _unused(policy, program, settings))
     nearest = None
     if decision.rule == DEFAULT_DENY:
-        missed = [outcome for outcome in outcomes if outcome.action is Action.ALLOW]
+        missed = [outcome for outcome in outcomes if outcome.action is Action.ALLOW and not outcome.tried]
         nearest = max(missed, key=lambda o: (len(o.held), -len(o.failed)), default=None)
     return Explanation(decision, outcomes, unused, nearest)
 
 
-def _outcome(action: Action, clause: Clause, facts: Facts) -> Outcome:
+def _outcome(action: Action, clause: Clause, facts: Facts, *, tried: bool = False) -> Outcome:
     steps = tuple(Step(c, facts.text(c.key), holds(c, facts)) for c in clause.conditions)
-    return Outcome(action, clause.name, clause.origin, steps)
+    return Outcome(action, clause.name, clause.origin, steps, tried)
 
 
 def _unused(policy: AuthorizationPolicy, program: DecisionProgram, settings: MeshSettings) -> list[Unused]:
     if not policy.rules:
-        return [Unused(policy.action, policy.full_name, "no rules: allows nothing", policy.origin)]
+        nothing = "allows" if policy.action is Action.ALLOW else "matches"
+        return [Unused(policy.action, policy.full_name, f"no rules: {nothing} nothing", policy.origin)]
     found = list[Unused]()
     for index, rule in enumerate(policy.rules):
         lowered = lower_rule(policy, index, settings, port=program.port, protocol=program.protocol)

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from policies.document import Json
-from policies.evaluate import evaluate
+from policies.evaluate import DryRunDecision, Outside, evaluate, evaluate_dry_run
 from policies.lower import lower
 from policies.peer_authentication import effective_mode
-from policies.policy_test import Case, PolicyTest
+from policies.policy_test import Case, Expect, PolicyTest
 from policies.program import DecisionProgram, Protocol
+from policies.request_authentication import authentication
 from policies.select import select
-from policies.selector import selects
-from policies.workload import MtlsMode, Workload
-
-UNSUPPORTED: Final = "unsupported"
+from policies.workload import MtlsMode
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """`actual`: allow, deny or unsupported (then `reason` says what is not in this version)."""
+    """`dry_run`: what the tried policies of each action say, where there are any."""
 
     test: str
     id: str
@@ -29,7 +26,7 @@ class Result:
     status: int = 0
     rule: str = ""
     ok: bool = False
-    reason: str = ""
+    dry_run: tuple[tuple[str, str], ...] = ()
 
     def to_json(self) -> dict[str, Json]:
         result: dict[str, Json] = {
@@ -41,47 +38,59 @@ class Result:
             "rule": self.rule,
             "ok": self.ok,
         }
-        return {**result, "reason": self.reason} if self.reason else result
+        tried: dict[str, Json] = dict(self.dry_run)
+        return {**result, "dryRun": tried} if tried else result
 
 
-def run(test: PolicyTest) -> list[Result]:
-    """A result for each request, in order."""
+def run(test: PolicyTest, now: float) -> list[Result]:
+    """A result for each request, in order; tokens are checked at `now` (Unix time)."""
     ports = dict[tuple[str, str, int, Protocol], tuple[DecisionProgram, MtlsMode]]()
     results = list[Result]()
     for case in test.cases:
         key = (case.workload.namespace, case.workload.name, case.port, case.protocol)
         if key not in ports:
-            ports[key] = _port(test, case)
-        results.append(_judge(test, case, *ports[key]))
+            ports[key] = program_for(test, case)
+        results.append(_judge(test, case, *ports[key], Outside(now, authorizers=case.authorizers)))
     return results
 
 
-def _port(test: PolicyTest, case: Case) -> tuple[DecisionProgram, MtlsMode]:
+def program_for(test: PolicyTest, case: Case) -> tuple[DecisionProgram, MtlsMode]:
     """The program and the mTLS mode of the port that a case asks."""
-    selected = select(test.policies, case.workload, test.settings)
-    program = lower(selected, test.settings, port=case.port, protocol=case.protocol)
+    program = lower(
+        select(test.policies, case.workload, test.settings),
+        test.settings,
+        port=case.port,
+        protocol=case.protocol,
+        authentication=authentication(test.request_authentications, case.workload, test.settings),
+    )
     peers = test.peer_authentications
     return program, effective_mode(peers, case.workload, case.port, test.settings, default=test.default_mode)
 
 
-def _judge(test: PolicyTest, case: Case, program: DecisionProgram, mode: MtlsMode) -> Result:
-    reason = case.unsupported or _unsupported_for(test, case.workload)
-    if reason:
-        return Result(test.name, case.id, case.expect, UNSUPPORTED, reason=reason)
-    decision = evaluate(program, case.request, test.settings, mode)
-    actual = "allow" if decision.allowed else "deny"
-    ok = actual == case.expect and case.status in (0, decision.status) and case.rule in ("", decision.rule)
-    return Result(test.name, case.id, case.expect, actual, decision.status, decision.rule, ok)
-
-
-def _unsupported_for(test: PolicyTest, workload: Workload) -> str:
-    """The first unsupported resource that would have a say about `workload`."""
-    spaces = (workload.namespace, test.settings.root_namespace)
-    return next(
-        (
-            u.reason
-            for u in test.unsupported
-            if u.namespace in spaces and selects(u.selector, workload.labels)
-        ),
-        "",
+def _judge(
+    test: PolicyTest, case: Case, program: DecisionProgram, mode: MtlsMode, outside: Outside
+) -> Result:
+    decision = evaluate(program, case.request, test.settings, mode, outside)
+    tried = evaluate_dry_run(program, case.request, test.settings, mode, outside)
+    actual = _word(decision.allowed)
+    ok = (
+        actual == case.expect
+        and case.status in (0, decision.status)
+        and case.rule in ("", decision.rule)
+        and _as_tried(case, tried)
     )
+    verdicts = [("allow", tried.allow), ("deny", tried.deny)]
+    shown = tuple((action, _word(d.allowed)) for action, d in verdicts if d is not None)
+    return Result(test.name, case.id, case.expect, actual, decision.status, decision.rule, ok, shown)
+
+
+def _as_tried(case: Case, tried: DryRunDecision) -> bool:
+    pairs = [(case.dry_run_allow, tried.allow), (case.dry_run_deny, tried.deny)]
+    return all(
+        expected is None or (decision is not None and _word(decision.allowed) == expected)
+        for expected, decision in pairs
+    )
+
+
+def _word(allowed: bool) -> Expect:
+    return Expect.ALLOW if allowed else Expect.DENY

@@ -47,6 +47,13 @@ def normalize(path: str, mode: PathNormalization) -> str | None:
     return _merge_slashes(path) if mode in _MERGING else path
 
 
+def normalize_raw(path: str, mode: PathNormalization) -> str | None:
+    """The same with the query left on: what the header `:path` holds when rules are asked."""
+    normal = normalize(path, mode)
+    _, mark, query = path.partition("?")
+    return None if normal is None else f"{normal}{mark}{query}"
+
+
 def _decode(path: str) -> str:
     """Unreserved characters as they are; nothing that was no escape may become one by that."""
     marked = _STRAY_PERCENT.sub("\0", path)

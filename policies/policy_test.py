@@ -1,35 +1,35 @@
 """PolicyTest (pylis.io/v1alpha1): the kind that holds expectations about requests, checked.
 
-Parsing only; `judge` decides. A resource that this version refuses with 12xx codes only does not spoil the
-test: it is kept as `Unsupported`, and what is asked of the workloads it selects is never passed.
-Where no PeerAuthentication speaks, plaintext is judged in `mesh.mtlsMode`, PERMISSIVE by default as in Istio.
+Parsing only; `judge` decides. Where no PeerAuthentication speaks, plaintext is judged in `mesh.mtlsMode`,
+PERMISSIVE by default as in Istio.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
-from policies import authorization_policy, codes, peer_authentication
+from policies import authorization_policy, codes, peer_authentication, request_authentication
 from policies.authorization_policy import AuthorizationPolicy
-from policies.document import Document
+from policies.document import Document, Json
 from policies.fields import TOP_LEVEL, Fields
+from policies.mesh_settings import read_settings
 from policies.nested import lift, nest
 from policies.peer_authentication import PeerAuthentication
 from policies.problem import Problem
 from policies.program import Protocol
-from policies.request import Request
-from policies.selector import read_selector
+from policies.request import IpAddress, Request
+from policies.request_authentication import RequestAuthentication
 from policies.values import read_address
-from policies.workload import MeshSettings, MtlsMode, PathNormalization, Workload
+from policies.workload import MeshSettings, MtlsMode, Workload
 
 API_VERSION: Final = "pylis.io/v1alpha1"
 KIND: Final = "PolicyTest"
 SECURITY_GROUP: Final = ("security.istio.io/v1", "security.istio.io/v1beta1")
 _REQUEST_FIELDS: Final = (
-    "id", "from", "to", "protocol", "method", "path", "host", "headers", "claims",
+    "id", "from", "to", "protocol", "method", "path", "host", "headers", "claims", "authorizers",
     "expect", "status", "rule", "expectDryRun",
 )  # fmt: skip
 
@@ -47,17 +47,11 @@ class RequestProtocol(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Unsupported:
-    """A resource refused only for what this version lacks, and whom it was meant for."""
-
-    namespace: str
-    selector: Mapping[str, str]
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class Case:
-    """One request and what is expected of it; `status` 0 and `rule` "" are not asked."""
+    """One request and what is expected of it; `status` 0, `rule` "" and a dry run of None are not asked.
+
+    `authorizers`: what each external authorizer is taken to answer; one that is not named denies.
+    """
 
     id: str
     workload: Workload
@@ -67,7 +61,9 @@ class Case:
     expect: Expect
     status: int = 0
     rule: str = ""
-    unsupported: str = ""
+    dry_run_allow: Expect | None = None
+    dry_run_deny: Expect | None = None
+    authorizers: Mapping[str, bool] = field(default_factory=dict[str, bool])
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +73,7 @@ class PolicyTest:
     default_mode: MtlsMode = MtlsMode.PERMISSIVE
     policies: tuple[AuthorizationPolicy, ...] = ()
     peer_authentications: tuple[PeerAuthentication, ...] = ()
-    unsupported: tuple[Unsupported, ...] = ()
+    request_authentications: tuple[RequestAuthentication, ...] = ()
     cases: tuple[Case, ...] = ()
 
 
@@ -85,7 +81,7 @@ class PolicyTest:
 class _Resources:
     policies: list[AuthorizationPolicy] = field(default_factory=list[AuthorizationPolicy])
     peers: list[PeerAuthentication] = field(default_factory=list[PeerAuthentication])
-    unsupported: list[Unsupported] = field(default_factory=list[Unsupported])
+    requests: list[RequestAuthentication] = field(default_factory=list[RequestAuthentication])
 
 
 def resource_files(document: Document) -> tuple[str, ...]:
@@ -103,7 +99,7 @@ def parse(document: Document, resources: Sequence[Document] = ()) -> tuple[Polic
     spec.only("mesh", "resourceFiles", "resources", "workloads", "requests")
     spec.texts("resourceFiles")
     mesh = spec.child("mesh")
-    mesh.only("trustDomain", "trustDomainAliases", "rootNamespace", "pathNormalization", "mtlsMode")
+    settings = read_settings(mesh, "mtlsMode")
     found = _Resources()
     for entry in spec.children("resources"):
         inner = nest(document, entry.path, dict(entry.value))
@@ -113,11 +109,11 @@ def parse(document: Document, resources: Sequence[Document] = ()) -> tuple[Polic
     workloads = _read_workloads(spec)
     test = PolicyTest(
         name,
-        _read_settings(mesh),
+        settings,
         mesh.choice("mtlsMode", MtlsMode.PERMISSIVE),
         tuple(found.policies),
         tuple(found.peers),
-        tuple(found.unsupported),
+        tuple(found.requests),
         tuple(_read_cases(spec, workloads)),
     )
     return (None if root.failed else test), root.problems
@@ -128,58 +124,28 @@ def _check_kind(root: Fields, document: Document) -> None:
         root.add(codes.UNKNOWN_KIND, "kind", f"is not {API_VERSION} {KIND}")
 
 
-def _read_settings(mesh: Fields) -> MeshSettings:
-    return MeshSettings(
-        mesh.text("trustDomain", "cluster.local"),
-        mesh.texts("trustDomainAliases"),
-        mesh.text("rootNamespace", "istio-system"),
-        mesh.choice("pathNormalization", PathNormalization.MERGE_SLASHES),
-    )
-
-
 def _read_resource(resource: Document, found: _Resources, *, inline: bool) -> list[Problem]:
     """Files may hold kinds that say nothing about requests; what is written inline is meant to."""
     if resource.api_version in SECURITY_GROUP:
         match resource.kind:
             case "AuthorizationPolicy":
-                policy, problems = authorization_policy.read(resource)
-                if not _is_refused(problems):
-                    found.policies.append(policy)
-                return _keep_unsupported(found, policy.namespace, policy.selector, policy.full_name, problems)
+                policy, problems = authorization_policy.parse(resource)
+                found.policies += [] if policy is None else [policy]
+                return problems
             case "PeerAuthentication":
                 peer, problems = peer_authentication.parse(resource)
                 found.peers += [] if peer is None else [peer]
                 return problems
             case "RequestAuthentication":
-                selector = read_selector(Fields.of(resource).child("spec"))
-                message = codes.unsupported(codes.REQUEST_AUTHENTICATION)
-                problems = [resource.problem(codes.REQUEST_AUTHENTICATION, "kind", message)]
-                return _keep_unsupported(
-                    found, resource.namespace or "default", selector, resource.name, problems
-                )
+                request, problems = request_authentication.parse(resource)
+                found.requests += [] if request is None else [request]
+                return problems
             case _:
                 pass
     if not inline and not resource.api_version.startswith("security.istio.io/"):
         return []
     what = f"{resource.api_version or '(no apiVersion)'} {resource.kind or '(no kind)'}"
     return [resource.problem(codes.UNKNOWN_KIND, "kind", f"{what} says nothing about requests")]
-
-
-def _is_refused(problems: Iterable[Problem]) -> bool:
-    return any(problem.is_error for problem in problems)
-
-
-def _keep_unsupported(
-    found: _Resources, namespace: str, selector: Mapping[str, str], name: str, problems: list[Problem]
-) -> list[Problem]:
-    """Takes out the problems of a resource that is only ahead of this version."""
-    errors = [problem for problem in problems if problem.is_error]
-    if not errors or not all(codes.is_unsupported(problem.code) for problem in errors):
-        return problems
-    first = errors[0]
-    reason = f"{name}: {first.path} {first.code} {first.message}"
-    found.unsupported.append(Unsupported(namespace, selector, reason))
-    return [problem for problem in problems if not problem.is_error]
 
 
 def _read_workloads(spec: Fields) -> dict[tuple[str, str], Workload]:
@@ -206,6 +172,9 @@ def _read_cases(spec: Fields, workloads: Mapping[tuple[str, str], Workload]) -> 
         entry.require("expect", "to")
         protocol = entry.choice("protocol", RequestProtocol.HTTP)
         workload, port = _read_target(entry.child("to"), workloads)
+        tried = entry.child("expectDryRun")
+        tried.only("allow", "deny")
+        answers = entry.child("authorizers")
         yield Case(
             case_id,
             workload,
@@ -215,14 +184,14 @@ def _read_cases(spec: Fields, workloads: Mapping[tuple[str, str], Workload]) -> 
             entry.choice("expect", Expect.ALLOW),
             entry.integer("status", low=0, high=599),
             entry.text("rule"),
-            "expectDryRun: " + codes.unsupported(codes.DRY_RUN) if "expectDryRun" in entry else "",
+            tried.choice("allow", Expect.ALLOW) if "allow" in tried else None,
+            tried.choice("deny", Expect.ALLOW) if "deny" in tried else None,
+            {name: answers.choice(name, Expect.DENY) is Expect.ALLOW for name in answers.value},
         )
 
 
 def _read_target(to: Fields, workloads: Mapping[tuple[str, str], Workload]) -> tuple[Workload, int]:
     to.only("workload", "namespace", "port", "ip", "sni")
-    to.text("ip")
-    to.text("sni")
     name, namespace = to.text("workload", required=True), to.text("namespace", "default")
     port = to.integer("port", low=0, high=65535, required=True)
     workload = workloads.get((namespace, name))
@@ -233,17 +202,28 @@ def _read_target(to: Fields, workloads: Mapping[tuple[str, str], Workload]) -> t
 
 
 def _read_request(entry: Fields, protocol: RequestProtocol) -> Request:
-    source = entry.child("from")
+    source, to = entry.child("from"), entry.child("to")
     source.only("principal", "ip", "remoteIp")
-    source.text("remoteIp")
     principal = None if source.value.get("principal") is None else source.text("principal")
-    ip = source.text("ip")
-    address = read_address(ip) if ip else None
-    if ip and address is None:
-        source.add(codes.BAD_NETWORK, "ip", f'"{ip}" is no IP address')
     headers = {name.lower(): value for name, value in entry.text_map("headers").items()}
+    claims: Mapping[str, Json] | None = entry.child("claims").value if "claims" in entry else None
     method, path, host = entry.text("method"), entry.text("path"), entry.text("host")
+    connection = Request(
+        principal=principal,
+        source_ip=_read_address(source, "ip"),
+        remote_ip=_read_address(source, "remoteIp"),
+        destination_ip=_read_address(to, "ip"),
+        sni="" if to.value.get("sni") is None else to.text("sni"),
+    )
     if protocol is RequestProtocol.TCP:
-        return Request(principal, address)
+        return connection
     method = method or ("POST" if protocol is RequestProtocol.GRPC else "GET")
-    return Request(principal, address, method, path or "/", host, headers)
+    return replace(connection, method=method, path=path or "/", host=host, headers=headers, claims=claims)
+
+
+def _read_address(entry: Fields, name: str) -> IpAddress | None:
+    text = "" if entry.value.get(name) is None else entry.text(name)
+    address = read_address(text) if text else None
+    if text and address is None:
+        entry.add(codes.BAD_NETWORK, name, f'"{text}" is no IP address')
+    return address

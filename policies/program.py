@@ -1,14 +1,17 @@
 """A DecisionProgram: everything that is decided about requests to one port of one workload.
 
 `lower` makes it, and it is the only meaning a rule has; `evaluate`, `explain`, `scope` and
-`xds.compile.rbac` are folds over it. It holds no Envoy and no YAML.
+`xds.compile` are folds over it. It holds no Envoy and no YAML.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from policies.authentication import Authentication
+from policies.authorizer import Authorizer
 from policies.predicate import Condition
 from policies.problem import Origin
 
@@ -21,6 +24,8 @@ QUARANTINE = "quarantine"  # the peer's identity, or the very certificate, is cu
 class Action(StrEnum):
     ALLOW = "ALLOW"
     DENY = "DENY"
+    AUDIT = "AUDIT"
+    CUSTOM = "CUSTOM"
 
 
 class Protocol(StrEnum):
@@ -57,11 +62,29 @@ class Revoked:
         return bool(self.principals or self.serials)
 
 
+@dataclass(frozen=True, slots=True)
+class Delegation:
+    """CUSTOM: a request that one of the clauses matches is put to `authorizer`; None (not declared): denied."""
+
+    provider: str
+    authorizer: Authorizer | None
+    clauses: tuple[Clause, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """Policies that only say what they would do, an independent verdict for each action; None: there are none."""
+
+    deny: tuple[Clause, ...] | None = None
+    allow: tuple[Clause, ...] | None = None
+
+
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class DecisionProgram:
-    """Who is revoked is denied. Then DENY clauses: any match denies. Then, if `allow_applies`, a request needs one matching ALLOW clause.
+    """In order: `revoked`, `delegations` (all that match must agree), tokens, `deny` (any match denies), `allow`.
 
-    `allow_applies` with no `allow` clause denies everything ("allow nothing").
+    If `allow_applies`, a request needs one matching ALLOW clause; with no `allow` clause that denies everything
+    ("allow nothing"). `audit` only marks requests. `dry_run` decides nothing.
     `policies` names every policy that selected the workload (`namespace/policy`), for explanations.
     """
 
@@ -72,3 +95,17 @@ class DecisionProgram:
     allow_applies: bool = False
     policies: tuple[str, ...] = field(default=())
     revoked: Revoked = Revoked()
+    audit: tuple[Clause, ...] = ()
+    delegations: tuple[Delegation, ...] = ()
+    dry_run: DryRun = DryRun()
+    authentication: Authentication = Authentication()
+
+    def clauses(self) -> Iterator[Clause]:
+        """Every clause of whatever action, in the order they are asked."""
+        for delegation in self.delegations:
+            yield from delegation.clauses
+        yield from self.audit
+        yield from self.deny
+        yield from self.allow
+        yield from self.dry_run.deny or ()
+        yield from self.dry_run.allow or ()

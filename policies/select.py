@@ -1,4 +1,7 @@
-"""Which policies apply to a workload: those of its namespace and of the root namespace whose labels fit."""
+"""Which policies apply to a workload: those of its namespace and of the root namespace whose labels fit.
+
+A policy with targets is for gateways and waypoints: no sidecar takes it.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,8 @@ def select(
     applying = (
         policy
         for policy in policies
-        if policy.namespace in (workload.namespace, root) and selects(policy.selector, workload.labels)
+        if policy.namespace in (workload.namespace, root)
+        and not policy.targets
+        and selects(policy.selector, workload.labels)
     )
     return tuple(sorted(applying, key=lambda p: (p.namespace != root, p.namespace, p.name)))

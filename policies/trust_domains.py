@@ -28,3 +28,9 @@ def expand_principal(principal: str, settings: MeshSettings) -> tuple[str, ...]:
         written = (principal if name.endswith(ending) else name + rest for name in own)
         return tuple(dict.fromkeys(written))
     return (principal,)
+
+
+def expand_trust_domain(domain: str, settings: MeshSettings) -> tuple[str, ...]:
+    """A written trust domain that is one of the mesh's own stands for all of them; wildcards are left."""
+    own = (settings.trust_domain, *settings.trust_domain_aliases)
+    return tuple(dict.fromkeys(own)) if domain in own else (domain,)

@@ -6,15 +6,18 @@ attribute is compared with does not belong here.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from policies import codes
-from policies.attributes import Attribute, Key, ValueForm
+from policies.attributes import Key, ValueForm
+from policies.predicate import ANY_SEGMENTS, ONE_SEGMENT
 
 MAX_PORT = 65535
 MAX_SERVICE_ACCOUNT = 320
 SPIFFE_SCHEME = "spiffe://"
+_LITERAL = re.compile(r"[a-zA-Z0-9\-._~%!$&'()+,;:@=]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +40,12 @@ def check_value(key: Key, value: str) -> BadValue | None:
                 )
         case ValueForm.EXACT_TEXT:
             return _check_service_account(value)
-        case ValueForm.TEXT:
-            return _check_text(key.attribute, value)
+        case ValueForm.PATH:
+            return _check_template(value)
+        case ValueForm.TRUST_DOMAIN:
+            return _check_trust_domain(value)
+        case ValueForm.TEXT | ValueForm.GLOB | ValueForm.REQUEST_PRINCIPAL | ValueForm.METADATA:
+            pass
     return None
 
 
@@ -67,6 +74,10 @@ def read_port(text: str) -> int | None:
     return port if port <= MAX_PORT else None
 
 
+def is_template(path: str) -> bool:
+    return ONE_SEGMENT in path or ANY_SEGMENTS in path
+
+
 def fold_case(text: str) -> str:
     """Lower case of ASCII letters only, as Envoy compares hosts."""
     if text.isascii():
@@ -87,15 +98,35 @@ def _check_service_account(value: str) -> BadValue | None:
     return None
 
 
-def _check_text(attribute: Attribute, value: str) -> BadValue | None:
-    if attribute is Attribute.PATH and ("{" in value or "}" in value):
+def _check_trust_domain(value: str) -> BadValue | None:
+    stars = value.count("*")
+    if "/" in value or stars > 1 or (stars and not (value.startswith("*") or value.endswith("*"))):
         return BadValue(
-            codes.PATH_TEMPLATES,
-            codes.unsupported(codes.PATH_TEMPLATES),
-            "use a prefix like /items/* instead",
+            codes.BAD_TRUST_DOMAIN,
+            f'"{value}" is no trust domain',
+            "write td, td*, *td or *, without spiffe:// and /",
         )
-    if attribute is Attribute.NAMESPACE and "*" in value[1:-1] + value[1:] * value.startswith("*"):
-        return BadValue(
-            codes.INNER_WILDCARD, codes.unsupported(codes.INNER_WILDCARD), "one * at the start or at the end"
-        )
+    return None
+
+
+def _check_template(value: str) -> BadValue | None:
+    """Istio's rules: operators stand alone in their segment, nothing but literals after or beside `{**}`."""
+    templated, seen_any = is_template(value), False
+    for segment in value.strip("/").split("/"):
+        if segment in (ONE_SEGMENT, ANY_SEGMENTS):
+            if seen_any:
+                return BadValue(codes.BAD_TEMPLATE, f'"{value}": {ANY_SEGMENTS} must be the last operator')
+            seen_any = segment == ANY_SEGMENTS
+        elif "{" in segment or "}" in segment:
+            return BadValue(
+                codes.BAD_TEMPLATE,
+                f'"{value}" is no path template',
+                f"{ONE_SEGMENT} and {ANY_SEGMENTS} stand alone between slashes; other braces are not allowed",
+            )
+        elif templated and not _LITERAL.fullmatch(segment):
+            return BadValue(
+                codes.BAD_TEMPLATE,
+                f'"{value}": "{segment}" cannot stand in a template',
+                "no *, and no empty segment",
+            )
     return None

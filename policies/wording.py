@@ -12,13 +12,34 @@ from typing import assert_never
 from policies.attributes import Attribute
 from policies.evaluate import MALFORMED_PATH, MTLS_STRICT, Decision
 from policies.explain import Explanation, Outcome, Step, Unused
-from policies.predicate import Exact, Network, Prefix, Present, Suffix, Value
+from policies.predicate import (
+    Exact,
+    Glob,
+    Listed,
+    Network,
+    Prefix,
+    Present,
+    RequestPrincipal,
+    Suffix,
+    Template,
+    Value,
+)
 from policies.program import DEFAULT_ALLOW, DEFAULT_DENY, MALFORMED_IDENTITY, QUARANTINE, Action
+from policies.token import TOKEN_AUDIENCE, TOKEN_INVALID, TOKEN_MISSING
 
 _LABELS = {
     Attribute.PRINCIPAL: "principal",
     Attribute.NAMESPACE: "namespace",
     Attribute.SERVICE_ACCOUNT: "service account",
+    Attribute.TRUST_DOMAIN: "trust domain",
+    Attribute.REMOTE_IP: "remote ip",
+    Attribute.DESTINATION_IP: "destination ip",
+    Attribute.SNI: "sni",
+    Attribute.REQUEST_PRINCIPAL: "request principal",
+    Attribute.AUDIENCES: "audience",
+    Attribute.PRESENTER: "presenter",
+    Attribute.CLAIM: "claim",
+    Attribute.METADATA: "metadata",
     Attribute.SOURCE_IP: "source ip",
     Attribute.DESTINATION_PORT: "port",
     Attribute.HOST: "host",
@@ -45,6 +66,16 @@ def describe_decision(decision: Decision) -> str:
             return "mTLS is STRICT on this port: plaintext is refused before any policy is asked"
         case rule if rule == MALFORMED_PATH:
             return "Envoy refuses the path itself (400), before any policy is asked"
+        case rule if rule == TOKEN_INVALID:
+            return "a token the request carries is not valid (401)"
+        case rule if rule == TOKEN_AUDIENCE:
+            return "the request's token is for another audience (403)"
+        case rule if rule == TOKEN_MISSING:
+            return "a RequestAuthentication requires a token and the request carries none (401)"
+        case rule if decision.asked and not decision.allowed:
+            return (
+                f"CUSTOM rule {rule} matched and the authorizer {', '.join(decision.asked)} did not allow it"
+            )
         case rule if rule == MALFORMED_IDENTITY:
             return "the caller's certificate carries more than one identity"
         case rule if rule == QUARANTINE:
@@ -102,6 +133,16 @@ def written(value: Value) -> str:
             return "*"
         case Network(network):
             return str(network)
+        case Glob(text) | Template(text):
+            return text
+        case RequestPrincipal(issuer, Exact("")):
+            return f"{written(issuer)} (with an empty subject)"
+        case RequestPrincipal(Present(), Present()):
+            return "*"
+        case RequestPrincipal(issuer, subject):
+            return f"{written(issuer)}/{written(subject)}"
+        case Listed(text):
+            return f"[{written(text)}]"
         case _:
             assert_never(value)
 
@@ -167,6 +208,8 @@ def _change(step: Step) -> str:
         return f"take what matches {step.seen or 'it'} out of {field}"
     if step.seen is None and step.condition.key.row.needs_identity:
         return "call with mutual TLS (there is no identity on plaintext)"
+    if step.seen is None and step.condition.key.row.needs_token:
+        return f"send a valid token with {_label(step)} {_values(step.condition.values)}"
     if step.seen is None:
         return f"send {_label(step)} {_values(step.condition.values)}"
     return (
@@ -176,7 +219,15 @@ def _change(step: Step) -> str:
 
 def _label(step: Step) -> str:
     key = step.condition.key
-    return f"header {key.name}" if key.name else _LABELS[key.attribute]
+    match key.attribute:
+        case Attribute.HEADER:
+            return f"header {key.name}"
+        case Attribute.CLAIM:
+            return f"claim {'.'.join(key.path)}"
+        case Attribute.METADATA:
+            return f"metadata {key.name} {'.'.join(key.path)}"
+        case attribute:
+            return _LABELS[attribute]
 
 
 def _values(values: Sequence[Value]) -> str:

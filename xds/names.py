@@ -14,9 +14,21 @@ BUNDLE_SECRET = "ROOTCA"  # noqa: S105 - a resource name
 PRINCIPAL_KEY = "pylis.principal"
 SERIAL_KEY = "pylis.serial"  # of the peer's certificate
 PATH_KEY = "pylis.path"
+HOST_KEY = "pylis.host"
+ISSUER_KEY = "pylis.iss"
+SUBJECT_KEY = "pylis.sub"
 
 # the prefix of what RBAC leaves in dynamic metadata and statistics
 ENFORCED_PREFIX = "enf_"
+AUDIT_PREFIX = "audit_"
+DRY_RUN_ALLOW_PREFIX = "istio_dry_run_allow_"
+DRY_RUN_DENY_PREFIX = "istio_dry_run_deny_"
+
+
+def custom_prefix(provider: str) -> str:
+    """Of what RBAC leaves about a request that is put to an external authorizer."""
+    return f"custom_{provider}_"
+
 
 OUTBOUND_HTTP = "outbound:http"
 

@@ -105,7 +105,11 @@ class Upstream:
 
 @dataclass(frozen=True, slots=True)
 class ProxyPlan:
-    """`node_id` is `<namespace>/<WorkloadEntry name>`. `trust_domains`: its own first, then its aliases."""
+    """`node_id` is `<namespace>/<WorkloadEntry name>`. `trust_domains`: its own first, then its aliases.
+
+    `trusted_proxies`: how many in front are believed about the client's address. `jwks`: the fetched keys that
+    the inbound programs need, by where they came from.
+    """
 
     node_id: str
     trust_domains: tuple[str, ...]
@@ -115,3 +119,6 @@ class ProxyPlan:
     destinations: tuple[Destination, ...]
     upstreams: tuple[Upstream, ...]
     access_log: AccessLog = AccessLog.DENIED
+    trusted_proxies: int = 0
+    explain_denials: bool = False
+    jwks: tuple[tuple[str, str], ...] = ()

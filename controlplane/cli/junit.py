@@ -1,6 +1,6 @@
 """Results of PolicyTests as JUnit XML, which CI systems show. Pure.
 
-A suite a PolicyTest, a case a request; a request that this version cannot judge is a failure, never skipped.
+A suite a PolicyTest, a case a request.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from policies.judge import UNSUPPORTED, Result
+from policies.judge import Result
 
 
 def to_junit(results: Sequence[Result]) -> str:
@@ -31,8 +31,6 @@ def _counts(results: Sequence[Result]) -> dict[str, str]:
 
 
 def _message(result: Result) -> str:
-    if result.actual == UNSUPPORTED:
-        return _printable(f"unsupported: {result.reason}")
     status = f" ({result.status})" if result.status else ""
     return _printable(f"expected {result.expect}, was {result.actual}{status} because of {result.rule}")
 

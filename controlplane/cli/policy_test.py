@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ import click
 from controlplane.cli.output import Exit, Failure, columns, emit, fail_with, formats
 from policies.coverage import Coverage, cover
 from policies.document import Json
-from policies.judge import UNSUPPORTED, Result, run
+from policies.judge import Result, run
 
 if TYPE_CHECKING:
     from policies.policy_test import PolicyTest
@@ -30,7 +31,7 @@ def policy_test(
 ) -> None:
     """Run PolicyTest documents (YAML or JSON) offline.
 
-    Exit code 0: all held; 1: one did not, or is not supported by this version; 2: invalid document.
+    Exit code 0: all held; 1: one did not; 2: invalid document.
 
     \b
     Example:
@@ -55,30 +56,25 @@ class _Report:
     def held(self) -> bool:
         return all(result.ok for result in self.results)
 
-    def count(self) -> tuple[int, int, int]:
-        """Passed, failed, unsupported."""
-        passed = sum(result.ok for result in self.results)
-        unsupported = sum(result.actual == UNSUPPORTED for result in self.results)
-        return passed, len(self.results) - passed - unsupported, unsupported
+    @property
+    def failed(self) -> int:
+        return sum(not result.ok for result in self.results)
 
     def to_json(self) -> dict[str, Json]:
-        passed, failed, unsupported = self.count()
         listed: list[Json] = [result.to_json() for result in self.results]
         found: dict[str, Json] = {
-            "passed": passed,
-            "failed": failed,
-            "unsupported": unsupported,
+            "passed": len(self.results) - self.failed,
+            "failed": self.failed,
             "results": listed,
         }
         return {**found, "coverage": self.coverage.to_json()} if self.coverage else found
 
     def lines(self) -> list[str]:
         """What did not hold, what was never asked, then the counts."""
-        passed, failed, unsupported = self.count()
         rows = [(r.test, r.id, r.expect, r.actual, detail(r)) for r in self.results if not r.ok]
         head = columns(("TEST", "REQUEST", "EXPECTED", "ACTUAL", "BECAUSE"), rows) if rows else []
         cover_lines = self.coverage.lines() if self.coverage else []
-        return [*head, *cover_lines, f"{passed} passed, {failed} failed, {unsupported} unsupported"]
+        return [*head, *cover_lines, f"{len(self.results) - self.failed} passed, {self.failed} failed"]
 
 
 def _run(files: Sequence[str], with_coverage: bool) -> _Report:
@@ -88,7 +84,7 @@ def _run(files: Sequence[str], with_coverage: bool) -> _Report:
     tests, problems = read_tests(files)
     if problems:
         raise fail_with(problems, "nothing was tested.")
-    ran: list[tuple[PolicyTest, list[Result]]] = [(test, run(test)) for test in tests]
+    ran: list[tuple[PolicyTest, list[Result]]] = [(test, run(test, time.time())) for test in tests]
     results = [result for _, own in ran for result in own]
     return _Report(results, cover(ran) if with_coverage else None)
 
@@ -121,6 +117,5 @@ def _watch(files: Sequence[str], output: str, with_coverage: bool) -> None:
 
 def detail(result: Result) -> str:
     """Why a request was answered as it was."""
-    if result.reason:
-        return result.reason
-    return f"{result.rule} ({result.status})" if result.status else result.rule
+    tried = "".join(f", dry run {action}: {verdict}" for action, verdict in result.dry_run)
+    return f"{result.rule} ({result.status}){tried}" if result.status else f"{result.rule}{tried}"

@@ -2,6 +2,7 @@
 
     edit of                        is looked at again
     AuthorizationPolicy            programs of the workloads it selects or selected
+    RequestAuthentication          the same
     PeerAuthentication             modes of the workloads it selects or selected
     ServiceEntry                   its workloads' inbound ports; itself as a destination
     WorkloadEntry                  itself; its services as destinations; its identity, where that is new or gone
@@ -33,12 +34,14 @@ from policies.authorization_policy import AuthorizationPolicy
 from policies.lower import lower
 from policies.peer_authentication import PeerAuthentication, effective_mode
 from policies.program import DecisionProgram, Protocol, Revoked
+from policies.request_authentication import RequestAuthentication, authentication
 from policies.scope import Audience, audience, may_ever_allow
 from policies.select import select
 from policies.workload import MeshSettings, MtlsMode, Workload
 from xds.plan import AccessLog, Destination, InboundPort, ProxyPlan
 
 _Declared = frozenset[tuple[str, int]]
+_Selecting = AuthorizationPolicy | PeerAuthentication | RequestAuthentication
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,7 @@ class _Node:
     group: _Group
     inbound: tuple[InboundPort, ...] = ()
     scope: tuple[Destination, ...] = ()
+    declared: _Declared = frozenset()  # upstreams, and the authorizers its own ports ask
 
 
 @dataclass(slots=True)
@@ -158,6 +162,8 @@ class LiveMesh:
         self._by_labels: Labelled[_Group] = Labelled()
         self._policies: Selectors[Hashable] = Selectors()
         self._authentications: Selectors[Hashable] = Selectors()
+        self._token_rules: Selectors[Hashable] = Selectors()
+        self._jwks: dict[str, str] = {}
         self._service_selectors: Selectors[Hashable] = Selectors()
         self._asking: dict[tuple[str, str], dict[_Target, None]] = {}
         self._by_host: dict[tuple[str, int], dict[_Target, None]] = {}
@@ -182,7 +188,24 @@ class LiveMesh:
         node = self._nodes.get(node_id)
         if node is None:
             return None
-        return planning.proxy_plan(node.entry, self.settings, node.inbound, node.scope, self._access_log)
+        return planning.proxy_plan(
+            node.entry, self.settings, node.inbound, node.scope, self._access_log, self._jwks
+        )
+
+    @property
+    def key_sources(self) -> frozenset[str]:
+        """Where the keys of all token rules are fetched from."""
+        found = (o.value for o in self._objects.values() if isinstance(o.value, RequestAuthentication))
+        return frozenset(rule.key_source for one in found for rule in one.rules) - {""}
+
+    def learn_keys(self, source: str, jwks: str) -> Affected:
+        """The keys that were fetched from `source`."""
+        if self._jwks.get(source) == jwks:
+            return Affected()
+        self._jwks[source] = jwks
+        return Affected(
+            frozenset(i for i, n in self._nodes.items() if source in planning.key_sources(n.inbound))
+        )
 
     def registrations_of(self, agent: str) -> tuple[Registration, ...]:
         """What an agent may ever obtain, by name; without identities that are cut off."""
@@ -225,6 +248,9 @@ class LiveMesh:
                 case PeerAuthentication():
                     self._select(self._authentications, edit.key, value, now=now)
                     self._dirty.modes.update(dict.fromkeys(self._selected(value)))
+                case RequestAuthentication():
+                    self._select(self._token_rules, edit.key, value, now=now)
+                    self._dirty.programs.update(dict.fromkeys(self._selected(value)))
                 case ServiceEntry():
                     if now:
                         self._add_service(edit.key, edit.created, value)
@@ -264,7 +290,7 @@ class LiveMesh:
         self,
         table: Selectors[Hashable],
         key: Hashable,
-        what: AuthorizationPolicy | PeerAuthentication,
+        what: _Selecting,
         *,
         now: bool,
     ) -> None:
@@ -273,7 +299,7 @@ class LiveMesh:
         else:
             table.remove(key)
 
-    def _selected(self, what: AuthorizationPolicy | PeerAuthentication) -> list[_Group]:
+    def _selected(self, what: _Selecting) -> list[_Group]:
         everywhere = what.namespace == self.settings.root_namespace
         return self._by_labels.selected(None if everywhere else what.namespace, what.selector)
 
@@ -320,22 +346,22 @@ class LiveMesh:
         group = self._groups.get(self._key(entry)) or self._new_group(entry)
         group.entries[id_] = entry
         self._nodes[id_] = _Node(entry, group)
-        self._declare(id_, entry)
+        self._declare(id_)
         self._dirty.gone.pop(id_, None)
         self._touch(id_, group)
 
     def _change_entry(self, id_: str, entry: WorkloadEntry) -> None:
         node = self._nodes[id_]
-        self._undeclare(id_, node.entry)
         node.entry = node.group.entries[id_] = entry
-        self._declare(id_, entry)
+        self._declare(id_)
         self._touch(id_, node.group)
 
     def _remove_entry(self, entry: WorkloadEntry) -> None:
         id_ = planning.node_id(entry)
         node = self._nodes.pop(id_)
         group = node.group
-        self._undeclare(id_, node.entry)
+        for place in node.declared:
+            _drop(self._declarers, place, id_)
         self._dirty.nodes.pop(id_, None)
         self._dirty.edited.pop(id_, None)
         self._dirty.gone[id_] = None
@@ -392,13 +418,15 @@ class LiveMesh:
     def _key(entry: WorkloadEntry) -> tuple[object, ...]:
         return entry.namespace, entry.service_account, tuple(sorted(entry.labels.items()))
 
-    def _declare(self, id_: str, entry: WorkloadEntry) -> None:
-        for place in planning.declared(entry):
-            self._declarers.setdefault(place, {})[id_] = None
-
-    def _undeclare(self, id_: str, entry: WorkloadEntry) -> None:
-        for place in planning.declared(entry):
+    def _declare(self, id_: str) -> None:
+        """Whatever becomes of these services, the node is told."""
+        node = self._nodes[id_]
+        now = planning.declared(node.entry) | planning.asked(node.inbound)
+        for place in node.declared - now:
             _drop(self._declarers, place, id_)
+        for place in now - node.declared:
+            self._declarers.setdefault(place, {})[id_] = None
+        node.declared = now
 
     # what follows from it
 
@@ -497,8 +525,7 @@ class LiveMesh:
         for group in dirty.inbound:
             for id_ in group.entries:
                 node = self._nodes[id_]
-                if node.entry.sidecar and (inbound := self._inbound(node)) != node.inbound:
-                    node.inbound = inbound
+                if node.entry.sidecar and self._plan_inbound(id_, node):
                     yield id_
         known = (self._identities[p] for p in dirty.principals if p in self._identities)
         told = {id_: None for identity in known for group in identity.groups for id_ in group.entries}
@@ -507,11 +534,24 @@ class LiveMesh:
             node = self._nodes[id_]
             if node.entry.sidecar is None and id_ not in dirty.edited:
                 continue
+            if id_ in dirty.edited:
+                self._plan_inbound(id_, node)
             scope = self._scope(node, scopes)
-            inbound = self._inbound(node) if id_ in dirty.edited else node.inbound
-            if id_ in dirty.edited or (scope, inbound) != (node.scope, node.inbound):
-                node.scope, node.inbound = scope, inbound
+            if id_ in dirty.edited or scope != node.scope:
+                node.scope = scope
                 yield id_
+
+    def _plan_inbound(self, id_: str, node: _Node) -> bool:
+        """Whether that changed anything. The services its ports ask are told of it from now on."""
+        inbound = self._inbound(node)
+        if inbound == node.inbound:
+            return False
+        node.inbound = inbound
+        known = node.declared
+        self._declare(id_)
+        if node.declared != known:
+            self._dirty.nodes[id_] = None
+        return True
 
     # the parts
 
@@ -521,7 +561,7 @@ class LiveMesh:
     def _scope(
         self, node: _Node, known: dict[tuple[str, _Declared], tuple[Destination, ...]]
     ) -> tuple[Destination, ...]:
-        key = (node.group.identity.principal, planning.declared(node.entry))
+        key = (node.group.identity.principal, node.declared)
         if key not in known:
             scope = tuple(self._told(*key))
             known[key] = node.scope if scope == node.scope else scope
@@ -561,7 +601,10 @@ class LiveMesh:
         keys = self._applying(self._policies, group)
         found = [p for key in keys if isinstance(p := self._objects[key].value, AuthorizationPolicy)]
         selected = select(found, group.workload, self.settings)
-        program = lower(selected, self.settings, port=port, protocol=protocol)
+        keys = self._applying(self._token_rules, group)
+        rules = [r for key in keys if isinstance(r := self._objects[key].value, RequestAuthentication)]
+        tokens = authentication(rules, group.workload, self.settings)
+        program = lower(selected, self.settings, port=port, protocol=protocol, authentication=tokens)
         return replace(program, revoked=self._revoked)
 
     def _mode(self, group: _Group, port: int) -> MtlsMode:

@@ -18,6 +18,7 @@ from controlplane.resources.workload_entry import WorkloadEntry
 from controlplane.resources.workload_registration import WorkloadRegistration
 from policies.authorization_policy import AuthorizationPolicy
 from policies.peer_authentication import PeerAuthentication
+from policies.request_authentication import RequestAuthentication
 from policies.workload import MeshSettings, Workload
 
 
@@ -30,6 +31,7 @@ class Mesh:
     peer_authentications: tuple[PeerAuthentication, ...] = ()
     registrations: tuple[Registration, ...] = ()
     revocations: Revocations = Revocations()
+    request_authentications: tuple[RequestAuthentication, ...] = ()
 
     @classmethod
     def of(cls, settings: MeshSettings, objects: Iterable[object]) -> Mesh:
@@ -45,6 +47,7 @@ class Mesh:
             registrations=tuple(
                 o.registration(domain) for o in everything if isinstance(o, WorkloadRegistration)
             ),
+            request_authentications=tuple(o for o in everything if isinstance(o, RequestAuthentication)),
             revocations=revocations(o for o in everything if isinstance(o, Quarantine)),
         )
 

@@ -8,7 +8,7 @@ edit can have changed, is tested against; both build the same parts with the fun
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from ca.revocation import Revocations
@@ -19,6 +19,7 @@ from controlplane.resources.workload_entry import WorkloadEntry
 from policies.lower import lower
 from policies.peer_authentication import effective_mode
 from policies.program import DecisionProgram, Protocol, Revoked
+from policies.request_authentication import authentication
 from policies.scope import may_ever_allow
 from policies.select import select
 from policies.workload import MeshSettings, MtlsMode
@@ -109,8 +110,9 @@ def proxy_plan(
     inbound: tuple[InboundPort, ...],
     destinations: tuple[Destination, ...],
     access_log: AccessLog,
+    jwks: Mapping[str, str],
 ) -> ProxyPlan | None:
-    """The parts put together; None for a workload without a sidecar."""
+    """The parts put together; None for a workload without a sidecar. `jwks`: by `JwtRule.key_source`."""
     if entry.sidecar is None:
         return None
     return ProxyPlan(
@@ -124,14 +126,20 @@ def proxy_plan(
             Upstream(u.name, _socket(u.listen), u.service, u.port) for u in entry.sidecar.upstreams
         ),
         access_log=access_log,
+        trusted_proxies=settings.trusted_proxies,
+        explain_denials=settings.explain_denials,
+        jwks=tuple((source, jwks[source]) for source in sorted(key_sources(inbound)) if source in jwks),
     )
 
 
 class Planner:
     """Plans proxies of one Mesh; make a new one when the mesh changes."""
 
-    def __init__(self, mesh: Mesh, access_log: AccessLog = AccessLog.DENIED) -> None:
+    def __init__(
+        self, mesh: Mesh, access_log: AccessLog = AccessLog.DENIED, jwks: Mapping[str, str] | None = None
+    ) -> None:
         self.mesh = mesh
+        self._jwks = jwks or {}
         self._access_log = access_log
         self._domain = TrustDomain.parse(mesh.settings.trust_domain)
         self._entries = {node_id(entry): entry for entry in mesh.entries}
@@ -162,8 +170,8 @@ class Planner:
             return None
         services = [service for service, members in self._behind if entry in members]
         inbound = tuple(inbound_ports(entry, services, self._look))
-        destinations = tuple(self._destinations(entry, declared(entry)))
-        return proxy_plan(entry, self.mesh.settings, inbound, destinations, self._access_log)
+        destinations = tuple(self._destinations(entry, declared(entry) | asked(inbound)))
+        return proxy_plan(entry, self.mesh.settings, inbound, destinations, self._access_log, self._jwks)
 
     def _destinations(
         self, caller: WorkloadEntry, declared: frozenset[tuple[str, int]]
@@ -185,7 +193,8 @@ class Planner:
         if key not in self._programs:
             settings = self.mesh.settings
             selected = select(self.mesh.policies, workload(entry), settings)
-            program = lower(selected, settings, port=key[1], protocol=key[2])
+            tokens = authentication(self.mesh.request_authentications, workload(entry), settings)
+            program = lower(selected, settings, port=key[1], protocol=key[2], authentication=tokens)
             self._programs[key] = replace(program, revoked=self._revoked)
         return self._programs[key]
 
@@ -205,6 +214,17 @@ def identity(domain: TrustDomain, entry: WorkloadEntry) -> SpiffeId:
 def declared(entry: WorkloadEntry) -> frozenset[tuple[str, int]]:
     """(host, port) of the upstreams a workload says it needs, whatever policy says."""
     return frozenset((u.service, u.port) for u in entry.sidecar.upstreams) if entry.sidecar else frozenset()
+
+
+def asked(inbound: Iterable[InboundPort]) -> frozenset[tuple[str, int]]:
+    """(host, port) of the external authorizers that the ports' CUSTOM rules put requests to."""
+    found = (d.authorizer for port in inbound for d in port.program.delegations)
+    return frozenset((one.service, one.port) for one in found if one is not None)
+
+
+def key_sources(inbound: Iterable[InboundPort]) -> set[str]:
+    """Where the keys of the ports' token rules are fetched from."""
+    return {rule.key_source for port in inbound for rule in port.program.authentication.rules} - {""}
 
 
 def protocol(port: ServicePort) -> Protocol:

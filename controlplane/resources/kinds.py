@@ -14,7 +14,7 @@ from controlplane.resources import (
     workload_entry,
     workload_registration,
 )
-from policies import authorization_policy, codes, peer_authentication
+from policies import authorization_policy, codes, peer_authentication, request_authentication
 from policies.document import Document
 from policies.problem import Problem
 
@@ -71,6 +71,11 @@ KINDS: Final[tuple[Kind, ...]] = (
         "security.istio.io", "v1", "PeerAuthentication", "peerauthentications", "peerauthentication",
         peer_authentication.parse, "Whether workloads take mutual TLS only.", ("pa",),
         columns=(Column("Mode", "spec.mtls.mode"), _SELECTOR), older_versions=("v1beta1",),
+    ),
+    Kind(
+        "security.istio.io", "v1", "RequestAuthentication", "requestauthentications", "requestauthentication",
+        request_authentication.parse, "Which tokens workloads look for, and whose they accept.", ("ra",),
+        columns=(Column("Rules", "#spec.jwtRules"), _SELECTOR), older_versions=("v1beta1",),
     ),
     Kind(
         "networking.istio.io", "v1", "ServiceEntry", "serviceentries", "serviceentry", service_entry.parse,

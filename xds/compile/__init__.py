@@ -6,8 +6,8 @@ keys it looks at), access_log. Nothing here decides what a rule means or who may
 A plan is compiled part by part; a `Compiler` remembers parts, so that replicas of a workload share what is equal
 and an edit costs what it changed. A part is given nothing but what it may depend on:
 
-    port        one InboundPort without its program, and the plan's settings: its listener, the way to the application
-    program     one DecisionProgram: the authorization of a port
+    port        one InboundPort with no more of its program than a listener holds, and the plan's settings
+    program     one DecisionProgram and its surroundings: the authorization of a port
     destination one Destination: cluster and endpoints
     outbound    one loopback listener; and its routes, which depend on all destinations
 """
@@ -18,14 +18,14 @@ from collections.abc import Callable, Hashable
 from dataclasses import replace
 from typing import Final
 
-from policies.program import DecisionProgram, Protocol
+from policies.program import DecisionProgram
 from xds import names
 from xds.compile import clusters, listeners, rbac, routes
 from xds.compile.memo import ByIdentity, Recent
+from xds.compile.surroundings import Surroundings
 from xds.plan import Destination, InboundPort, ProxyPlan, Upstream
 from xds.snapshot import Resource, Snapshot
 
-_NO_PROGRAM: Final = DecisionProgram(Protocol.HTTP, 0)
 _KEPT: Final = 20_000  # listeners: at most a few a proxy
 
 Parts = tuple[Resource, ...]
@@ -46,31 +46,36 @@ class Compiler:
 
     def snapshot(self, plan: ProxyPlan, previous: Snapshot | None = None) -> Snapshot:
         """Shares with `previous`, what the proxy held before, all that did not change."""
-        settings = replace(plan, node_id="", inbound=(), http_proxy=None, destinations=(), upstreams=())
+        settings = replace(
+            plan, node_id="", inbound=(), http_proxy=None, destinations=(), upstreams=(), jwks=()
+        )
+        keys, places = dict(plan.jwks), {(d.host, d.port) for d in plan.destinations}
         found: list[Resource] = []
         for port in plan.inbound:
-            bare = replace(port, program=_NO_PROGRAM)
-            found += self._recent.get((bare, settings), lambda b=bare: _port(b, settings))
-            found += self._authorization(port, settings)
+            bare = replace(port, program=listeners.needed(port.program))
+            near = Surroundings.of(bare.program, plan.trust_domains, places, keys)
+            found += self._recent.get((bare, near, settings), lambda b=bare, n=near: _port(b, n, settings))
+            around = Surroundings.of(port.program, plan.trust_domains, places, keys)
+            found += self._authorization(port, around)
         for target in plan.destinations:
             found += self._destinations.get(target, _destination)
         for make, key in _outbound(plan, settings):
             found += self._recent.get(key, make)
         return Snapshot.of(found, previous)
 
-    def _authorization(self, port: InboundPort, settings: ProxyPlan) -> Parts:
+    def _authorization(self, port: InboundPort, around: Surroundings) -> Parts:
         known = self._programs.get(port.program, lambda _: {})
-        key = (port.name, settings.trust_domains)
+        key = (port.name, around)
         if key not in known:
-            message = rbac.extension(port.name, port.program, settings.trust_domains)
+            message = rbac.extension(port.name, port.program, around)
             known[key] = (Resource.of(names.authorization(port.name), message),)
         return known[key]
 
 
-def _port(port: InboundPort, settings: ProxyPlan) -> Parts:
+def _port(port: InboundPort, near: Surroundings, settings: ProxyPlan) -> Parts:
     return (
         Resource.of(names.app_cluster(port.name), clusters.app(port)),
-        Resource.of(names.inbound(port.name), listeners.inbound(port, settings)),
+        Resource.of(names.inbound(port.name), listeners.inbound(port, near, settings)),
     )
 
 

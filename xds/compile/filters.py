@@ -1,7 +1,7 @@
 """HTTP and network filters in the order they run; to add one: a function here, a row in its table.
 
-network   identity into filter state, then HTTP connection manager | (authorization, TCP proxy)
-http      path into filter state, authorization, router
+network   identity into filter state, then HTTP connection manager | (CUSTOM, AUDIT, dry runs, authorization, TCP proxy)
+http      authorization (everything a decision takes, see `rbac`), router
 """
 
 from __future__ import annotations
@@ -11,34 +11,30 @@ from typing import Final
 
 from google.protobuf.message import Message
 
-from policies.program import Protocol
+from policies.program import DecisionProgram, Protocol
 from policies.workload import PathNormalization
 from xds import names
-from xds.compile import rbac
+from xds.compile import denial, filter_state, rbac
+from xds.compile.surroundings import Surroundings
+from xds.plan import ProxyPlan
 from xds.schema import new, pack
 
 _HCM: Final = "envoy.extensions.filters.network.http_connection_manager.v3"
-_STATE: Final = "envoy.extensions.filters.common.set_filter_state.v3.FilterStateValue"
 
 
 def identity() -> Message:
-    """Every URI SAN of the peer and its serial, once per connection; nothing on plaintext. Must come first."""
-    config = new(
-        "envoy.extensions.filters.network.set_filter_state.v3.Config",
-        on_downstream_tls_handshake=[
-            _state(names.PRINCIPAL_KEY, "%DOWNSTREAM_PEER_URI_SAN%"),
-            _state(names.SERIAL_KEY, "%DOWNSTREAM_PEER_SERIAL%"),
-        ],
-    )
-    return _network("envoy.filters.network.set_filter_state", config)
+    """Who the peer is, once per connection. Must come first."""
+    return _network("envoy.filters.network.set_filter_state", filter_state.identity())
 
 
-def tcp_authorization(port_name: str) -> Message:
-    return new(
+def tcp_authorization(port_name: str, program: DecisionProgram, around: Surroundings) -> list[Message]:
+    before = [_network(name, config) for name, config in rbac.network_filters(program, around)]
+    discovered = new(
         "envoy.config.listener.v3.Filter",
         name=names.authorization(port_name),
-        config_discovery={"config_source": rbac.discovery(), "type_urls": [rbac.filter_type(Protocol.TCP)]},
+        config_discovery={"config_source": rbac.discovery(), "type_urls": rbac.filter_types(Protocol.TCP)},
     )
+    return [*before, discovered]
 
 
 def tcp_proxy(stat_prefix: str, cluster: str) -> Message:
@@ -48,19 +44,20 @@ def tcp_proxy(stat_prefix: str, cluster: str) -> Message:
     return _network("envoy.filters.network.tcp_proxy", config)
 
 
-def inbound_http(
-    port_name: str, routes: Message, normalization: PathNormalization, access_log: Sequence[Message]
-) -> Message:
+def inbound_http(port_name: str, routes: Message, plan: ProxyPlan, access_log: Sequence[Message]) -> Message:
     """The connection manager in front of the application: it believes nothing the peer says of itself."""
     return _manager(
         stat_prefix=names.inbound(port_name),
         route_config=routes,
-        http_filters=[_path_key(), _http_authorization(port_name), _router()],
+        http_filters=[_http_authorization(port_name), _router()],
         access_log=list(access_log),
         # the application learns the verified peer, whatever the request claimed
         forward_client_cert_details="SANITIZE_SET",
         set_current_client_cert_details={"uri": True},
-        **_normalization(normalization),
+        # whose word about the client's address is taken: none's, unless the mesh says how many proxies stand in front
+        xff_num_trusted_hops=plan.trusted_proxies,
+        **_normalization(plan.path_normalization),
+        **denial.local_replies(plan.explain_denials),
     )
 
 
@@ -73,6 +70,8 @@ def outbound_http(stat_prefix: str, route_config_name: str, access_log: Sequence
         },
         http_filters=[_router()],
         access_log=list(access_log),
+        # a request's X-Forwarded-For goes on as the application wrote it
+        skip_xff_append=True,
         # gRPC clients reach an HTTP proxy by CONNECT
         upgrade_configs=[{"upgrade_type": "CONNECT"}, {"upgrade_type": "websocket"}],
     )
@@ -107,20 +106,11 @@ def _normalization(mode: PathNormalization) -> dict[str, object]:
     }
 
 
-def _path_key() -> Message:
-    """The normalised path without its query; CONNECT has none. Must come before authorization."""
-    config = new(
-        "envoy.extensions.filters.http.set_filter_state.v3.Config",
-        on_request_headers=[_state(names.PATH_KEY, "%PATH(NQ:PATH)%")],
-    )
-    return _http("envoy.filters.http.set_filter_state", config)
-
-
 def _http_authorization(port_name: str) -> Message:
     return new(
         f"{_HCM}.HttpFilter",
         name=names.authorization(port_name),
-        config_discovery={"config_source": rbac.discovery(), "type_urls": [rbac.filter_type(Protocol.HTTP)]},
+        config_discovery={"config_source": rbac.discovery(), "type_urls": rbac.filter_types(Protocol.HTTP)},
     )
 
 
@@ -128,11 +118,6 @@ def _router() -> Message:
     # HTTP/1.1 keep-alive is held through the whole mesh; no header tells how long the upstream took
     config = new("envoy.extensions.filters.http.router.v3.Router", suppress_envoy_headers=True)
     return _http("envoy.filters.http.router", config)
-
-
-def _state(key: str, text: str) -> Message:
-    value = {"text_format_source": {"inline_string": text}, "omit_empty_values": True}
-    return new(_STATE, object_key=key, factory_key="envoy.string", skip_if_empty=True, format_string=value)
 
 
 def _http(name: str, config: Message) -> Message:

@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Final
+
 from google.protobuf.message import Message
 
+from policies.program import DecisionProgram, Protocol
 from policies.workload import MtlsMode
 from xds import names
 from xds.compile import access_log, filters, routes, tls
 from xds.compile.clusters import address
+from xds.compile.surroundings import Surroundings
 from xds.plan import Destination, InboundPort, ProxyPlan, SocketAddress, Upstream
 from xds.schema import new, pack
 
+_NOTHING: Final = DecisionProgram(Protocol.HTTP, 0)
 
-def inbound(port: InboundPort, plan: ProxyPlan) -> Message:
+
+def needed(program: DecisionProgram) -> DecisionProgram:
+    """What of a program stands in the listener: nothing on HTTP, on TCP what goes before DENY and ALLOW."""
+    if program.protocol is Protocol.HTTP:
+        return _NOTHING
+    return replace(
+        _NOTHING,
+        protocol=Protocol.TCP,
+        audit=program.audit,
+        delegations=program.delegations,
+        dry_run=program.dry_run,
+    )
+
+
+def inbound(port: InboundPort, around: Surroundings, plan: ProxyPlan) -> Message:
     """STRICT: TLS only. PERMISSIVE: TLS or plain, told apart by the first bytes. DISABLE: plain only."""
     chains: list[Message] = []
     if port.mtls is not MtlsMode.DISABLE:
@@ -22,14 +42,17 @@ def inbound(port: InboundPort, plan: ProxyPlan) -> Message:
             _chain(
                 f"mtls{port.cut}",
                 port,
+                around,
                 plan,
                 match,
                 transport_socket=tls.downstream(plan.trust_domains, alpn),
             )
         )
     if port.mtls is not MtlsMode.STRICT:
-        chains.append(_chain("plaintext", port, plan, {}))
-    sniff: dict[str, object] = {"listener_filters": [_tls_inspector()]} if len(chains) > 1 else {}
+        chains.append(_chain("plaintext", port, around, plan, {}))
+    # tells TLS from plaintext, and reads the server name that policies may look at
+    takes_tls = port.mtls is not MtlsMode.DISABLE
+    sniff: dict[str, object] = {"listener_filters": [_tls_inspector()]} if takes_tls else {}
     return new(
         "envoy.config.listener.v3.Listener",
         name=names.inbound(port.name),
@@ -69,24 +92,29 @@ def _outbound(name: str, listen: SocketAddress, filter_: Message, cut: str = "")
 
 
 def _chain(
-    name: str, port: InboundPort, plan: ProxyPlan, match: dict[str, object], **transport: Message
+    name: str,
+    port: InboundPort,
+    around: Surroundings,
+    plan: ProxyPlan,
+    match: dict[str, object],
+    **transport: Message,
 ) -> Message:
     return new(
         "envoy.config.listener.v3.FilterChain",
         name=name,
         filter_chain_match=match,
-        filters=[filters.identity(), *_application_filters(port, plan)],
+        filters=[filters.identity(), *_application_filters(port, around, plan)],
         transport_socket_connect_timeout={"seconds": 10},
         **transport,
     )
 
 
-def _application_filters(port: InboundPort, plan: ProxyPlan) -> list[Message]:
+def _application_filters(port: InboundPort, around: Surroundings, plan: ProxyPlan) -> list[Message]:
     if port.protocol.is_http:
         log = access_log.requests(plan.access_log, direction="inbound", port=port.port)
-        return [filters.inbound_http(port.name, routes.inbound(port.name), plan.path_normalization, log)]
+        return [filters.inbound_http(port.name, routes.inbound(port.name), plan, log)]
     return [
-        filters.tcp_authorization(port.name),
+        *filters.tcp_authorization(port.name, port.program, around),
         filters.tcp_proxy(names.inbound(port.name), names.app_cluster(port.name)),
     ]
 

@@ -90,6 +90,7 @@ ROOTS: Final = (
     "envoy.extensions.filters.common.set_filter_state.v3.FilterStateValue",
     "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",
     "envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute",
+    "envoy.extensions.filters.http.filter_chain.v3.FilterChainConfig",
     "envoy.extensions.filters.http.health_check.v3.HealthCheck",
     "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
     "envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig",
@@ -114,6 +115,12 @@ ROOTS: Final = (
     "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer",
     "envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig",
 )
+
+# Fields that Envoy 1.40 has and envoy-data-plane 2.2 has not: message → name, number, message type.
+# Source: the descriptors inside Envoy's binary.
+SUPPLEMENTS: Final[dict[str, tuple[tuple[str, int, str], ...]]] = {
+    "envoy.extensions.formatter.cel.v3.Cel": (("cel_config", 1, "envoy.config.core.v3.CelExpressionConfig"),),
+}
 
 _SCALARS: Final = {
     "bool": FieldDescriptorProto.TYPE_BOOL,
@@ -184,6 +191,16 @@ class Derivation:
             elif meta.optional and meta.proto_type != "message":
                 proto.proto3_optional = True
             message.field.append(proto)
+        for name, number, type_name in SUPPLEMENTS.get(full_name, ()):
+            package, local = split(type_name)
+            message.field.add(
+                name=name,
+                number=number,
+                label=FieldDescriptorProto.LABEL_OPTIONAL,
+                type=FieldDescriptorProto.TYPE_MESSAGE,
+                type_name=f".{package}.{flat(local)}",
+            )
+            refers.append(type_name)
         for proto in message.field:
             if proto.proto3_optional:  # presence is a oneof of one, after all real ones
                 proto.oneof_index = len(message.oneof_decl)

@@ -7,7 +7,9 @@ def test_every_attribute_has_a_row() -> None:
 
 def test_only_http_attributes_are_http_only() -> None:
     http = {a for a in Attribute if ROWS[a].transport is Transport.HTTP_ONLY}
-    assert http == {Attribute.HOST, Attribute.METHOD, Attribute.PATH, Attribute.HEADER}
+    token = {a for a in Attribute if ROWS[a].needs_token}
+    assert http == {Attribute.HOST, Attribute.METHOD, Attribute.PATH, Attribute.HEADER} | token
+    assert token == {a for a in Attribute if a.value.startswith("request.auth.")}
 
 
 def test_a_key_reads_as_istio_writes_it() -> None:

@@ -146,37 +146,75 @@ def test_mistakes_of_the_whole() -> None:
     assert refused({}, name="No") == [(codes.BAD_NAME, "metadata.name")]
 
 
+CUSTOM: dict[str, Json] = {"action": "CUSTOM", "provider": {"name": "x"}, "rules": [{}]}
+
+
 @pytest.mark.parametrize(
-    ("spec", "code"),
+    ("rule", "code", "path"),
     [
-        ({"action": "AUDIT", "rules": [{}]}, codes.AUDIT),
-        ({"action": "CUSTOM", "provider": {"name": "x"}, "rules": [{}]}, codes.CUSTOM),
-        ({"targetRefs": [{"kind": "Service", "name": "x"}]}, codes.TARGET_REFS),
-        ({"targetRef": {"kind": "Service", "name": "x"}}, codes.TARGET_REFS),
-        (one_rule({"from": [{"source": {"requestPrincipals": ["*"]}}]}), codes.REQUEST_PRINCIPALS),
-        (one_rule({"from": [{"source": {"notRequestPrincipals": ["*"]}}]}), codes.REQUEST_PRINCIPALS),
-        (one_rule({"from": [{"source": {"remoteIpBlocks": ["1.2.3.4"]}}]}), codes.REMOTE_IP),
-        (one_rule({"from": [{"source": {"notRemoteIpBlocks": ["1.2.3.4"]}}]}), codes.REMOTE_IP),
-        (one_rule({"from": [{"source": {"trustDomains": ["td"]}}]}), codes.TRUST_DOMAINS),
-        (one_rule({"from": [{"source": {"notTrustDomains": ["td"]}}]}), codes.TRUST_DOMAINS),
-        (one_rule({"from": [{"source": {"namespaces": ["a*b"]}}]}), codes.INNER_WILDCARD),
-        (one_rule({"to": [{"operation": {"paths": ["/a/{*}"]}}]}), codes.PATH_TEMPLATES),
-        (one_rule({"to": [{"operation": {"notPaths": ["/{**}"]}}]}), codes.PATH_TEMPLATES),
-        (one_rule({"when": [{"key": "connection.sni", "values": ["x"]}]}), codes.SNI),
+        ({"from": [{"source": {"trustDomains": ["td/x"]}}]}, codes.BAD_TRUST_DOMAIN, "from[0].source.trustDomains[0]"),
+        ({"from": [{"source": {"notTrustDomains": ["a*b"]}}]}, codes.BAD_TRUST_DOMAIN, "from[0].source.notTrustDomains[0]"),
+        ({"from": [{"source": {"remoteIpBlocks": ["x"]}}]}, codes.BAD_NETWORK, "from[0].source.remoteIpBlocks[0]"),
+        ({"to": [{"operation": {"paths": ["/a/{id}"]}}]}, codes.BAD_TEMPLATE, "to[0].operation.paths[0]"),
+        ({"to": [{"operation": {"notPaths": ["/{**}/{*}"]}}]}, codes.BAD_TEMPLATE, "to[0].operation.notPaths[0]"),
+        ({"when": [{"key": "remote.ip", "values": ["x"]}]}, codes.BAD_NETWORK, "when[0].values[0]"),
     ],
-)
-def test_what_is_not_enforced_is_not_accepted(spec: dict[str, Json], code: str) -> None:
-    assert {found for found, _ in refused(spec)} == {code}
+)  # fmt: skip
+def test_mistakes_in_the_wider_fields(rule: Json, code: str, path: str) -> None:
+    assert refused(one_rule(rule)) == [(code, f"spec.rules[0].{path}")]
+
+
+def test_custom_needs_a_provider_and_rules_that_look_at_no_identity() -> None:
+    policy = accepted(CUSTOM)
+    assert (policy.action, policy.provider) == (Action.CUSTOM, "x")
+    assert refused({**CUSTOM, "provider": {}}) == [(codes.MISSING, "spec.provider.name")]
+    assert refused({"action": "CUSTOM", "rules": [{}]}) == [(codes.MISSING, "spec.provider")]
+    assert refused({**CUSTOM, "rules": []}) == [(codes.CUSTOM_WITHOUT_RULES, "spec.rules")]
+    for field in ("principals", "namespaces", "serviceAccounts", "trustDomains", "requestPrincipals"):
+        rule: Json = {"from": [{"source": {field: ["a"]}}]}
+        assert refused({**CUSTOM, "rules": [rule]}) == [
+            (codes.NOT_IN_CUSTOM, f"rules[0].from[0].source.{field}".replace("rules", "spec.rules"))
+        ]
+    for key in ("source.principal", "request.auth.claims[a]", "request.auth.audiences"):
+        assert refused({**CUSTOM, "rules": [{"when": [{"key": key, "values": ["a"]}]}]}) == [
+            (codes.NOT_IN_CUSTOM, "spec.rules[0].when[0].values")
+        ]
+
+
+@pytest.mark.parametrize(
+    ("spec", "code", "path"),
+    [
+        ({"targetRefs": [{"kind": "Pod", "name": "x"}]}, codes.BAD_TARGET, "spec.targetRefs[0].kind"),
+        ({"targetRefs": [{"kind": "Service"}]}, codes.MISSING, "spec.targetRefs[0].name"),
+        ({"targetRef": {"kind": "Service", "name": "x", "namespace": "y"}}, codes.BAD_TARGET, "spec.targetRef.namespace"),
+        (
+            {"selector": {"matchLabels": {"a": "b"}}, "targetRef": {"kind": "Service", "name": "x"}},
+            codes.EXCLUDE_EACH_OTHER, "spec.targetRef",
+        ),
+        ({"targetRefs": [{"kind": "Service", "name": "x"}] * 17}, codes.TOO_MANY, "spec.targetRefs"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_targets(spec: Json, code: str, path: str) -> None:
+    assert refused(spec) == [(code, path)]
+
+
+def test_targets_are_kept_and_warned_about() -> None:
+    policy, problems = parse(a_document({"targetRefs": [{"kind": "Service", "name": "x"}]}))
+    assert policy is not None
+    assert [(t.kind, t.name) for t in policy.targets] == [("Service", "x")]
+    assert [problem.code for problem in problems] == [codes.TARGETS_NO_SIDECAR]
 
 
 @pytest.mark.parametrize("word", ["true", "1", "T"])
-def test_dry_run_is_not_enforced_so_not_accepted(word: str) -> None:
-    found = refused({}, annotations={"istio.io/dry-run": word})
-    assert found == [(codes.DRY_RUN, "metadata.annotations.istio.io/dry-run")]
+def test_dry_run_is_of_allow_and_deny_only(word: str) -> None:
+    assert accepted({}, annotations={"istio.io/dry-run": word}).dry_run
+    for spec in ({"action": "AUDIT", "rules": [{}]}, CUSTOM):
+        found = refused(spec, annotations={"istio.io/dry-run": word})
+        assert found == [(codes.DRY_RUN_MISUSE, "metadata.annotations.istio.io/dry-run")]
 
 
 def test_dry_run_that_is_off_is_no_dry_run() -> None:
-    assert accepted({}, annotations={"istio.io/dry-run": "false"})
+    assert not accepted({}, annotations={"istio.io/dry-run": "false"}).dry_run
     assert refused({}, annotations={"istio.io/dry-run": "yes"})[0][0] == codes.NOT_A_CHOICE
 
 
@@ -195,10 +233,13 @@ def test_warnings_do_not_refuse() -> None:
     assert warnings(one_rule(spiffe)) == [codes.SPIFFE_SCHEME]
 
 
-def test_a_refused_policy_still_says_whom_it_is_for() -> None:
-    policy, problems = read(a_document({"action": "AUDIT", "selector": {"matchLabels": {"a": "b"}}}))
+def test_a_refused_policy_still_says_whom_it_is_for_and_which_rules_are_broken() -> None:
+    bad: Json = {"to": [{"operation": {"paths": ["/{a}"], "methods": ["GET"]}}]}
+    policy, problems = read(a_document({"selector": {"matchLabels": {"a": "b"}}, "rules": [{}, bad]}))
     assert problems
     assert (policy.namespace, policy.selector) == ("shop", {"a": "b"})
+    assert [rule.broken for rule in policy.rules] == [False, True]
+    assert [m.key.attribute for m in policy.rules[1].matches] == [Attribute.METHOD]
 
 
 def test_lines_go_with_the_rules() -> None:

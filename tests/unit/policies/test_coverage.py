@@ -38,7 +38,7 @@ def a_test(*methods: str) -> PolicyTest:
 
 def test_rules_that_decided_nothing_are_named() -> None:
     test = a_test("GET", "GET", "DELETE")
-    found = cover([(test, run(test))])
+    found = cover([(test, run(test, now=0))])
     assert [(rule.name, rule.requests) for rule in found.rules] == [("shop/b[0]", 2), ("shop/b[1]", 0)]
     assert found.to_json() == {
         "rules": 2,
@@ -50,4 +50,4 @@ def test_rules_that_decided_nothing_are_named() -> None:
 
 def test_tests_that_share_a_rule_cover_it_together() -> None:
     one, other = a_test("GET"), a_test("PUT")
-    assert not cover([(one, run(one)), (other, run(other))]).missed
+    assert not cover([(one, run(one, now=0)), (other, run(other, now=0))]).missed

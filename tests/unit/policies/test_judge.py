@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 from policies.authorization_policy import AuthorizationPolicy, Rule
+from policies.authorizer import Authorizer, Speaks
 from policies.judge import Result, run
 from policies.peer_authentication import PeerAuthentication
-from policies.policy_test import Case, Expect, PolicyTest, Unsupported
+from policies.policy_test import Case, Expect, PolicyTest
 from policies.program import Action, Protocol
 from policies.request import Request
 from policies.workload import MeshSettings, MtlsMode, Workload
@@ -17,9 +20,7 @@ def a_case(expect: str = "allow", *, status: int = 0, rule: str = "", principal:
 
 
 def judged(case: Case, test: PolicyTest) -> Result:
-    [result] = run(PolicyTest(
-        "t", MESH, test.default_mode, test.policies, test.peer_authentications, test.unsupported, (case,)
-    ))  # fmt: skip
+    [result] = run(replace(test, cases=(case,)), now=0)
     return result
 
 
@@ -46,14 +47,25 @@ def test_strict_refuses_plaintext() -> None:
     assert judged(a_case("deny"), PolicyTest("t", MESH, MtlsMode.STRICT)).rule == "mtls-strict"
 
 
-def test_unsupported_is_never_passed_and_only_where_it_applies() -> None:
-    def unsupported(namespace: str, **labels: str) -> Result:
-        return judged(a_case(), PolicyTest("t", MESH, unsupported=(Unsupported(namespace, labels, "AUDIT"),)))
+def test_a_dry_run_is_judged_beside_the_answer() -> None:
+    tried = PolicyTest("t", MESH, policies=(replace(DENY_ALL, dry_run=True),))
+    expected = replace(a_case("allow"), dry_run_deny=Expect.DENY)
+    assert judged(expected, tried) == Result(
+        "t", "1", "allow", "allow", 200, "default-allow", True, (("deny", "deny"),)
+    )
+    assert not judged(replace(expected, dry_run_deny=Expect.ALLOW), tried).ok
+    assert not judged(replace(expected, dry_run_allow=Expect.ALLOW), tried).ok
+    assert judged(expected, tried).to_json()["dryRun"] == {"deny": "deny"}
 
-    assert unsupported("shop", app="b") == Result("t", "1", "allow", "unsupported", reason="AUDIT")
-    assert not unsupported("root").ok
-    assert unsupported("shop", app="c").ok
-    assert unsupported("bank").ok
+
+def test_an_authorizer_answers_as_the_case_says_and_else_denies() -> None:
+    asks = AuthorizationPolicy("shop", "ask", Action.CUSTOM, rules=(Rule(),), provider="guard")
+    guard = Authorizer("guard", Speaks.HTTP, "guard.shop", 8000)
+    test = PolicyTest("t", replace(MESH, authorizers=(guard,)), policies=(asks,))
+    assert judged(replace(a_case("allow"), authorizers={"guard": True}), test).ok
+    assert judged(a_case("deny", status=403, rule="shop/ask[0]"), test).ok
+    undeclared = PolicyTest("t", MESH, policies=(asks,))
+    assert judged(replace(a_case("deny"), authorizers={"guard": True}), undeclared).ok
 
 
 def test_json_is_as_promised() -> None:

@@ -5,7 +5,7 @@ from policies.authorization_policy import AuthorizationPolicy, parse
 from policies.document import Document, Json
 from policies.lower import Dropped, lower, lower_rule, lower_text
 from policies.predicate import Condition, Exact, Network, Prefix, Present, Suffix, Value
-from policies.program import Action, DecisionProgram, Protocol
+from policies.program import DecisionProgram, Protocol
 from policies.workload import MeshSettings
 
 MESH = MeshSettings("td")
@@ -145,7 +145,3 @@ def test_why_a_rule_has_no_clause() -> None:
     policy = a_policy(operation(paths=["/x"], ports=["90"]))
     assert lower_rule(policy, 0, MESH, port=80, protocol=Protocol.HTTP) is Dropped.OTHER_PORT
     assert lower_rule(policy, 0, MESH, port=90, protocol=Protocol.TCP) is Dropped.NEEDS_HTTP
-
-
-def test_both_actions_exist() -> None:
-    assert {a_policy({}, action=action).action for action in Action} == set(Action)

@@ -116,30 +116,32 @@ def test_another_kind_is_no_policy_test() -> None:
     )
 
 
-def test_what_this_version_lacks_is_kept_with_whom_it_is_for() -> None:
+def test_every_kind_of_policy_is_read() -> None:
     selector: Json = {"matchLabels": {"app": "b"}}
     request_authentication: Json = {
         "apiVersion": "security.istio.io/v1",
         "kind": "RequestAuthentication",
         "metadata": {"name": "jwt", "namespace": "shop"},
-        "spec": {"selector": selector, "jwtRules": []},
+        "spec": {"selector": selector, "jwtRules": [{"issuer": "me"}]},
     }
-    test = accepted(
-        a_document(resources=[a_policy(action="AUDIT", selector=selector), request_authentication])
-    )
-    assert test.policies == ()
-    assert [(u.namespace, u.selector) for u in test.unsupported] == [("shop", {"app": "b"})] * 2
-    assert codes.AUDIT in test.unsupported[0].reason
-    assert codes.REQUEST_AUTHENTICATION in test.unsupported[1].reason
+    test = accepted(a_document(resources=[a_policy(action="AUDIT"), request_authentication]))
+    assert [policy.action for policy in test.policies] == ["AUDIT"]
+    assert [one.rules[0].issuer for one in test.request_authentications] == ["me"]
 
 
-def test_a_mistake_beside_something_unsupported_is_still_a_mistake() -> None:
-    assert len(refused(a_document(resources=[a_policy(action="AUDIT", selektor={})]))) == 2
-
-
-def test_an_expected_dry_run_is_unsupported() -> None:
-    [case] = accepted(a_document(requests=[a_request(expectDryRun={"allow": "deny"})])).cases
-    assert case.unsupported
+def test_what_a_request_says_of_its_connection_token_and_authorizers() -> None:
+    request = a_request(
+        claims={"sub": "s"}, authorizers={"guard": "allow", "other": "deny"},
+        expectDryRun={"allow": "deny"},
+        **{"from": {"ip": "10.0.0.1", "remoteIp": "1.2.3.4"}},
+        to={"workload": "b", "namespace": "shop", "port": 80, "ip": "10.0.0.2", "sni": "b.shop"},
+    )  # fmt: skip
+    [case] = accepted(a_document(requests=[request])).cases
+    seen = case.request
+    assert (seen.remote_ip, seen.destination_ip) == (ip_address("1.2.3.4"), ip_address("10.0.0.2"))
+    assert (seen.sni, seen.claims) == ("b.shop", {"sub": "s"})
+    assert (case.dry_run_allow, case.dry_run_deny) == ("deny", None)
+    assert case.authorizers == {"guard": True, "other": False}
 
 
 def test_resource_files_and_what_they_may_hold() -> None:

@@ -51,14 +51,43 @@ def test_a_service_account_has_a_length() -> None:
     assert code(Attribute.SERVICE_ACCOUNT, "a" * 321) == codes.TOO_LONG
 
 
-@pytest.mark.parametrize("value", ["/a/{*}", "/{**}", "/a}", "/{id}"])
-def test_path_templates_are_not_in_this_version(value: str) -> None:
-    assert code(Attribute.PATH, value) == codes.PATH_TEMPLATES
+@pytest.mark.parametrize(
+    "value", ["/a/{*}", "/{**}", "/a/{*}/b/{**}", "{*}", "/{**}/c", "/a*", "*/b", "/{*}/{*}/"]
+)
+def test_path_templates(value: str) -> None:
+    assert code(Attribute.PATH, value) == ""
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "/a}",
+        "/{id}",
+        "/{*}.txt",
+        "/{buzz=*}",
+        "/{**}/{*}",
+        "/{**}/{**}",
+        "/{*}/a*",
+        "/{*}//a",
+        "/a{",
+        "/{*}/{a}",
+    ],
+)
+def test_other_braces_are_no_templates(value: str) -> None:
+    assert code(Attribute.PATH, value) == codes.BAD_TEMPLATE
 
 
 @pytest.mark.parametrize("value", ["a*b", "**", "*a*"])
-def test_inner_wildcards_of_namespaces_are_not_in_this_version(value: str) -> None:
-    assert code(Attribute.NAMESPACE, value) == codes.INNER_WILDCARD
+def test_every_star_of_a_namespace_is_a_wildcard(value: str) -> None:
+    assert code(Attribute.NAMESPACE, value) == ""
+
+
+@pytest.mark.parametrize(("value", "wanted"), [
+    ("td", ""), ("td*", ""), ("*td", ""), ("*", ""),
+    ("a*b", codes.BAD_TRUST_DOMAIN), ("*a*", codes.BAD_TRUST_DOMAIN), ("td/ns", codes.BAD_TRUST_DOMAIN),
+])  # fmt: skip
+def test_trust_domains(value: str, wanted: str) -> None:
+    assert code(Attribute.TRUST_DOMAIN, value) == wanted
 
 
 @pytest.mark.parametrize("value", ["*", "a*", "*a", "a"])

@@ -12,30 +12,41 @@ from policies.when import BadKey, read_key
         ("source.namespace", Attribute.NAMESPACE),
         ("source.principal", Attribute.PRINCIPAL),
         ("source.serviceAccount", Attribute.SERVICE_ACCOUNT),
+        ("source.trustDomain", Attribute.TRUST_DOMAIN),
+        ("remote.ip", Attribute.REMOTE_IP),
+        ("destination.ip", Attribute.DESTINATION_IP),
         ("destination.port", Attribute.DESTINATION_PORT),
+        ("connection.sni", Attribute.SNI),
+        ("request.auth.principal", Attribute.REQUEST_PRINCIPAL),
+        ("request.auth.audiences", Attribute.AUDIENCES),
+        ("request.auth.presenter", Attribute.PRESENTER),
     ],
 )
 def test_attributes_of_this_version(text: str, attribute: Attribute) -> None:
     assert read_key(text) == Key(attribute)
 
 
+def test_claims_are_nested_and_metadata_is_a_filters() -> None:
+    assert read_key("request.auth.claims[a][b.c]") == Key(Attribute.CLAIM, path=("a", "b.c"))
+    assert read_key("experimental.envoy.filters.a.b[c]") == Key(Attribute.METADATA, "a.b", ("c",))
+    for text in ("request.auth.claims[a][b.c]", "experimental.envoy.filters.a.b[c]", "request.headers[x-a]"):
+        assert str(read_key(text)) == text
+
+
 def test_header_names_have_no_case() -> None:
     assert read_key("request.headers[X-Team]") == Key(Attribute.HEADER, "x-team")
+    assert read_key("request.headers[:path]") == Key(Attribute.HEADER, ":path")
 
 
 @pytest.mark.parametrize(
     ("text", "code"),
     [
-        ("remote.ip", codes.REMOTE_IP),
-        ("source.trustDomain", codes.TRUST_DOMAINS),
-        ("request.auth.principal", codes.REQUEST_PRINCIPALS),
-        ("request.auth.audiences", codes.JWT_CLAIMS),
-        ("request.auth.presenter", codes.JWT_CLAIMS),
-        ("request.auth.claims[a][b]", codes.JWT_CLAIMS),
-        ("destination.ip", codes.DESTINATION_IP),
-        ("connection.sni", codes.SNI),
-        ("experimental.envoy.filters.a.b[c]", codes.ENVOY_METADATA),
-        ("request.headers[:path]", codes.PSEUDO_HEADER),
+        ("request.headers[:scheme]", codes.PSEUDO_HEADER),
+        ("request.auth.claims", codes.UNKNOWN_ATTRIBUTE),
+        ("request.auth.claims[]", codes.UNKNOWN_ATTRIBUTE),
+        ("request.auth.claims[a]b", codes.UNKNOWN_ATTRIBUTE),
+        ("experimental.envoy.filters.a.b", codes.UNKNOWN_ATTRIBUTE),
+        ("experimental.envoy.filters.a.b[]", codes.UNKNOWN_ATTRIBUTE),
         ("request.headers", codes.UNKNOWN_ATTRIBUTE),
         ("request.headers[]", codes.UNKNOWN_ATTRIBUTE),
         ("request.host", codes.UNKNOWN_ATTRIBUTE),

@@ -10,7 +10,7 @@ def test_a_suite_a_test_and_a_case_a_request() -> None:
             [
                 Result("orders", "get", "allow", "allow", 200, "shop/orders[0]", True),
                 Result("orders", "put <x>", "allow", "deny", 403, "default-deny"),
-                Result("pay", "jwt", "allow", "unsupported", reason="PYL1210 \x07"),
+                Result("pay", "jwt", "allow", "deny", 401, "token-invalid \x07"),
             ]
         )
     )
@@ -22,4 +22,4 @@ def test_a_suite_a_test_and_a_case_a_request() -> None:
     assert put is not None
     assert put.get("message") == "expected allow, was deny (403) because of default-deny"
     assert jwt is not None
-    assert jwt.get("message") == "unsupported: PYL1210 �"
+    assert jwt.get("message") == "expected allow, was deny (401) because of token-invalid �"

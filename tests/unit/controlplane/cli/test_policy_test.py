@@ -39,7 +39,7 @@ def test_all_held(tmp_path: Path) -> None:
     result = run(tmp_path, "-o", "json")
     assert result.exit_code == 0
     answer = json.loads(result.stdout)
-    assert (answer["passed"], answer["failed"], answer["unsupported"]) == (2, 0, 0)
+    assert (answer["passed"], answer["failed"]) == (2, 0)
     assert answer["results"][0] == {
         "test": "orders", "id": "get", "expect": "allow", "actual": "allow", "status": 200,
         "rule": "shop/orders[0]", "ok": True,
@@ -50,15 +50,7 @@ def test_one_did_not_hold(tmp_path: Path) -> None:
     result = run(tmp_path, expect="allow")
     assert result.exit_code == 1
     assert "default-deny (403)" in result.stdout
-    assert result.stdout.endswith("1 passed, 1 failed, 0 unsupported\n")
-
-
-def test_unsupported_is_not_passed(tmp_path: Path) -> None:
-    result = run(tmp_path, "-o", "json", policy_text=POLICY.replace("rules:", "action: AUDIT\n  rules:"))
-    assert result.exit_code == 1
-    answer = json.loads(result.stdout)
-    assert (answer["passed"], answer["failed"], answer["unsupported"]) == (0, 0, 2)
-    assert "PYL1201" in answer["results"][0]["reason"]
+    assert result.stdout.endswith("1 passed, 1 failed\n")
 
 
 def test_every_problem_is_told_with_its_place(tmp_path: Path) -> None:
@@ -89,7 +81,7 @@ def test_junit_and_coverage(tmp_path: Path) -> None:
     assert result.exit_code == 0
     assert '<testsuite name="orders" tests="2" failures="0">' in result.stdout
     again = CliRunner().invoke(policy, ["test", str(tmp_path / "test.yaml"), "--coverage"])
-    assert again.stdout == "1 of 1 rules decided a request\n2 passed, 0 failed, 0 unsupported\n"
+    assert again.stdout == "1 of 1 rules decided a request\n2 passed, 0 failed\n"
 
 
 def test_watch_runs_again_when_a_resource_changes(tmp_path: Path) -> None:
@@ -106,7 +98,7 @@ def test_watch_runs_again_when_a_resource_changes(tmp_path: Path) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         assert child.stderr is not None
-        assert child.stdout.readline() == "2 passed, 0 failed, 0 unsupported\n"
+        assert child.stdout.readline() == "2 passed, 0 failed\n"
         assert child.stderr.readline() == "watching; Ctrl-C ends.\n"
         (tmp_path / "policies" / "orders.yaml").write_text(POLICY.replace("GET", "HEAD, GET, PUT"))
         assert child.stdout.readline().startswith("TEST")
