@@ -96,7 +96,7 @@ def _live(mesh: Any) -> None:
             e, o = h.expectation, h.outcome
             request = f"{e.method} {e.to}{e.path}" if e.how != "tcp" else f"TCP {e.to}"
             verdict = o.actual if o.actual == "allow" else o.actual.upper()
-            where = places.get(h.rule.partition("[")[0], "")
+            where = places.get(h.rule.removeprefix("default-deny:").partition("[")[0], "")
             click.echo(
                 f"  {time.strftime('%H:%M:%S'):<9} {e.source:<16} {request:<46} {verdict:<8} {h.rule}  {where}"
             )

@@ -42,7 +42,9 @@ class Held:
 
     @property
     def ok(self) -> bool:
-        return self.outcome.actual == self.expectation.expect and self.rule == self.expectation.rule
+        # a default denial also names the nearest rule: `default-deny:<rule>:<what failed>`
+        decided = self.rule == self.expectation.rule or self.rule.startswith(f"{self.expectation.rule}:")
+        return self.outcome.actual == self.expectation.expect and decided
 
     def as_json(self) -> dict[str, Any]:
         e = self.expectation
