@@ -158,9 +158,12 @@ def _read_provider(spec: Fields, action: Action) -> str:
         if "provider" in spec:
             spec.add(codes.EXCLUDE_EACH_OTHER, "provider", "only goes with action CUSTOM", "remove it")
         return ""
-    provider = spec.child("provider", required=True)
+    provider = spec.child("provider")
     provider.only("name")
-    return provider.text("name", required="provider" in spec)
+    if "provider" not in spec:
+        spec.add(codes.MISSING, "provider", "is required with action CUSTOM", "name the authorizer to ask")
+        return ""
+    return provider.text("name", required=True)
 
 
 def _refuse_identities(spec: Fields, rules: tuple[Rule, ...]) -> None:

@@ -35,7 +35,7 @@ def test_every_branch_is_found() -> None:
     assert shape.required == ("spec",)
     assert shape.fields["status"].form is Form.ANY
     assert spec.closed
-    assert spec.fields["action"].words == ("ALLOW", "DENY")
+    assert spec.fields["action"].words == ("ALLOW", "DENY", "AUDIT", "CUSTOM")
     assert spec.fields["provider"].form is Form.TEXT
     assert spec.fields["raw"].form is Form.ANY
     assert "refused" not in spec.fields
