@@ -55,6 +55,7 @@ class Operations:
             ("POST", "svids"): self.mint,
             ("POST", "jwt-svids"): self.mint_jwt,
             ("GET", "proxies"): self.proxies,
+            ("GET", "addresses"): self.where,
             ("GET", "audit"): self.audit,
             ("GET", "audit/verify"): self.verify_audit,
         }
@@ -146,6 +147,11 @@ class Operations:
             text = f"this server mints workload identities of {self.authority.trust_domain.id} only"
             raise bad_request(text)
         return wanted
+
+    async def where(self, _body: Any, _caller: Caller | None) -> Any:
+        """How agents and sidecars reach this server, and of which trust domain it is."""
+        api, xds = self.addresses()
+        return {"api": api, "xds": xds, "trustDomain": self.authority.trust_domain.name}
 
     async def proxies(self, _body: Any, _caller: Caller | None) -> Any:
         """What each sidecar holds, as the ledger knows it."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from policies.attributes import Attribute
 from policies.evaluate import Facts, holds
-from policies.predicate import Condition, Exact
+from policies.predicate import Condition, Exact, Prefix, Value
 from policies.program import Clause, DecisionProgram
 from policies.request import Request
 from policies.workload import MeshSettings
@@ -40,6 +40,8 @@ class Audience:
     namespaces: frozenset[str] = frozenset()
     anyone: bool = False
     denies: bool = False
+    # all of a program that `may_ever_allow` looks at: while it is equal, so is every answer
+    seen: tuple[object, ...] = ()
 
 
 def audience(program: DecisionProgram) -> Audience:
@@ -50,25 +52,52 @@ def audience(program: DecisionProgram) -> Audience:
         if narrow is None:
             anyone = True
         elif narrow.key.attribute is Attribute.NAMESPACE:
-            namespaces.update(_texts(narrow))
-        elif len(decided) == 1:
-            named.update(_texts(narrow))
+            namespaces.update(value.text for value in narrow.values if isinstance(value, Exact))
         else:
-            namespaces.update(text.split("/")[2] for text in _texts(narrow) if text.count("/") >= 2)
+            exact = (
+                {v.text for v in narrow.values if isinstance(v, Exact)} if len(decided) == 1 else set[str]()
+            )
+            named |= exact
+            others = (v for v in narrow.values if not (isinstance(v, Exact) and v.text in exact))
+            namespaces.update(filter(None, map(_namespace_of, others)))
     denies = bool(program.revoked.principals) or any(
         all(map(_is_decided, clause.conditions)) for clause in program.deny
     )
-    return Audience(frozenset(named), frozenset(namespaces), anyone, denies)
+    return Audience(frozenset(named), frozenset(namespaces), anyone, denies, _seen(program))
+
+
+def _seen(program: DecisionProgram) -> tuple[object, ...]:
+    allow = {_identities(clause): None for clause in program.allow} if program.allow_applies else None
+    deny = {_identities(c): None for c in program.deny if all(map(_is_decided, c.conditions))}
+    return program.revoked.principals, tuple(deny), tuple(allow) if allow is not None else None
+
+
+def _identities(clause: Clause) -> tuple[object, ...]:
+    """What a clause says of the caller, without where it is written."""
+    return tuple((c.key, c.values, c.negated) for c in clause.conditions if _is_decided(c))
 
 
 def _lists(condition: Condition) -> bool:
     """Does it write out whom it lets in?"""
-    listed = condition.key.attribute in (Attribute.PRINCIPAL, Attribute.NAMESPACE)
-    return listed and not condition.negated and all(isinstance(v, Exact) for v in condition.values)
+    if condition.negated:
+        return False
+    match condition.key.attribute:
+        case Attribute.NAMESPACE:
+            return all(isinstance(value, Exact) for value in condition.values)
+        case Attribute.PRINCIPAL:
+            return all(isinstance(v, Exact) or _namespace_of(v) for v in condition.values)
+        case _:
+            return False
 
 
-def _texts(condition: Condition) -> list[str]:
-    return [value.text for value in condition.values if isinstance(value, Exact)]
+def _namespace_of(value: Value) -> str:
+    """The one namespace all principals that match live in; "" where there is no such."""
+    match value:
+        case Exact(text) | Prefix(text):
+            parts = text.split("/")
+            return parts[2] if len(parts) > 3 and parts[1] == "ns" else ""
+        case _:
+            return ""
 
 
 def _certainly_matches(clause: Clause, facts: Facts) -> bool:

@@ -449,8 +449,10 @@ class LiveMesh:
             new = self._lowered(group, port, protocol)
             if new == old.program:
                 continue
-            group.programs[port, protocol] = _Judged.of(new)
+            judged = group.programs[port, protocol] = _Judged.of(new)
             self._dirty.inbound[group] = None
+            if judged.audience == old.audience:
+                continue  # nobody may call it who might not before
             for service in group.services.values():
                 for target in service.targets:
                     if (planning.target(target.port), planning.protocol(target.port)) == (port, protocol):

@@ -16,7 +16,8 @@ from controlplane.resources import kinds
 from controlplane.resources.read import read_paths
 from policies.workload import MeshSettings
 from xds import schema
-from xds.compile import Compiler, compile_plan
+from xds.compile import Compiler, clusters, compile_plan
+from xds.snapshot import LISTENER
 
 HERE = Path(__file__).parent
 
@@ -67,3 +68,11 @@ def test_what_is_remembered_is_what_would_be_compiled(source: Path) -> None:
         planner = Planner(mesh)
         plans = [plan for node in planner.node_ids if (plan := planner.plan(node)) is not None]
         assert [compiler.snapshot(plan) for plan in plans] == [compile_plan(plan) for plan in plans]
+        for plan in plans:
+            listened = {
+                f"inbound:{port.name}": schema.encode(clusters.address(port.listen)) for port in plan.inbound
+            }
+            for name, address in listened.items():
+                body = compiler.snapshot(plan).resources(LISTENER)[name].body
+                listener: Any = schema.decode("envoy.config.listener.v3.Listener", body)
+                assert schema.encode(listener.address) == address

@@ -6,7 +6,8 @@ keys it looks at), access_log. Nothing here decides what a rule means or who may
 A plan is compiled part by part; a `Compiler` remembers parts, so that replicas of a workload share what is equal
 and an edit costs what it changed. A part is given nothing but what it may depend on:
 
-    port        one InboundPort with no more of its program than a listener holds, and the plan's settings
+    app         one InboundPort without program and address: the way to the application
+    listener    one with no more of its program than a listener holds, and the plan's settings; then its address
     program     one DecisionProgram and its surroundings: the authorization of a port
     destination one Destination: cluster and endpoints
     outbound    one loopback listener; and its routes, which depend on all destinations
@@ -15,20 +16,35 @@ and an edit costs what it changed. A part is given nothing but what it may depen
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
-from policies.program import DecisionProgram
+from policies.program import DecisionProgram, Protocol
 from xds import names
 from xds.compile import clusters, listeners, rbac, routes
 from xds.compile.memo import ByIdentity, Recent
 from xds.compile.surroundings import Surroundings
-from xds.plan import Destination, InboundPort, ProxyPlan, Upstream
+from xds.plan import Destination, InboundPort, ProxyPlan, SocketAddress, Upstream
 from xds.snapshot import Resource, Snapshot
 
+_NO_PROGRAM: Final = DecisionProgram(Protocol.HTTP, 0)
+_ANYWHERE: Final = SocketAddress("0.0.0.0", 0)  # noqa: S104 - stands for an address that does not matter
 _KEPT: Final = 20_000  # listeners: at most a few a proxy
 
+_SCOPES: Final = 2_000
+
 Parts = tuple[Resource, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """What a proxy may call: compiled, and as routes and listeners see it (`bare`: they look at no endpoint)."""
+
+    of: tuple[Destination, ...]
+    parts: Parts
+    reachable: dict[tuple[str, int], Destination]
+    bare: tuple[Destination, ...]
+    places: frozenset[tuple[str, int]]
 
 
 def compile_plan(plan: ProxyPlan) -> Snapshot:
@@ -42,6 +58,7 @@ class Compiler:
     def __init__(self) -> None:
         self._programs: ByIdentity[DecisionProgram, dict[Hashable, Parts]] = ByIdentity()
         self._destinations: ByIdentity[Destination, Parts] = ByIdentity()
+        self._scopes: Recent[_Scope] = Recent(_SCOPES)
         self._recent: Recent[Parts] = Recent(_KEPT)
 
     def snapshot(self, plan: ProxyPlan, previous: Snapshot | None = None) -> Snapshot:
@@ -49,19 +66,48 @@ class Compiler:
         settings = replace(
             plan, node_id="", inbound=(), http_proxy=None, destinations=(), upstreams=(), jwks=()
         )
-        keys, places = dict(plan.jwks), {(d.host, d.port) for d in plan.destinations}
+        scope, keys = self._scope(plan.destinations), dict(plan.jwks)
         found: list[Resource] = []
+
+        def around(program: DecisionProgram) -> Surroundings:
+            return Surroundings.of(program, plan.trust_domains, scope.places, keys)
+
         for port in plan.inbound:
-            bare = replace(port, program=listeners.needed(port.program))
-            near = Surroundings.of(bare.program, plan.trust_domains, places, keys)
-            found += self._recent.get((bare, near, settings), lambda b=bare, n=near: _port(b, n, settings))
-            around = Surroundings.of(port.program, plan.trust_domains, places, keys)
-            found += self._authorization(port, around)
-        for target in plan.destinations:
-            found += self._destinations.get(target, _destination)
-        for make, key in _outbound(plan, settings):
+            found.append(self._app(port))
+            found.append(self._listener(port, around, settings))
+            found += self._authorization(port, around(port.program))
+        found += scope.parts
+        for make, key in _outbound(plan, scope, settings):
             found += self._recent.get(key, make)
         return Snapshot.of(found, previous)
+
+    def _scope(self, destinations: tuple[Destination, ...]) -> _Scope:
+        """Replicas are planned with one tuple: what it comes to is remembered by what it is, not by what it holds."""
+        known = self._scopes.get(id(destinations), lambda: self._new_scope(destinations))
+        if known.of is not destinations:
+            known = self._scopes.put(id(destinations), self._new_scope(destinations))
+        return known
+
+    def _new_scope(self, destinations: tuple[Destination, ...]) -> _Scope:
+        parts = [part for target in destinations for part in self._destinations.get(target, _destination)]
+        reachable = {(d.host, d.port): replace(d, endpoints=(), identities=()) for d in destinations}
+        return _Scope(destinations, tuple(parts), reachable, tuple(reachable.values()), frozenset(reachable))
+
+    def _app(self, port: InboundPort) -> Resource:
+        bare = replace(port, program=_NO_PROGRAM, listen=_ANYWHERE)
+        make = lambda: (Resource.of(names.app_cluster(bare.name), clusters.app(bare)),)  # noqa: E731
+        return self._recent.get(bare, make)[0]
+
+    def _listener(
+        self, port: InboundPort, around: Callable[[DecisionProgram], Surroundings], settings: ProxyPlan
+    ) -> Resource:
+        """Replicas differ in nothing but the address: it is put into what one of them made."""
+        bare = replace(port, program=listeners.needed(port.program), listen=_ANYWHERE, app=_ANYWHERE)
+        near, name = around(bare.program), names.inbound(port.name)
+        make = lambda: (Resource.of(name, listeners.inbound(bare, near, settings)),)  # noqa: E731
+        template = self._recent.get((bare, near, settings), make)[0]
+        place = lambda: (Resource.of(name, listeners.at(template.body, port.listen)),)  # noqa: E731
+        return self._recent.get((template.version, port.listen), place)[0]
 
     def _authorization(self, port: InboundPort, around: Surroundings) -> Parts:
         known = self._programs.get(port.program, lambda _: {})
@@ -72,13 +118,6 @@ class Compiler:
         return known[key]
 
 
-def _port(port: InboundPort, near: Surroundings, settings: ProxyPlan) -> Parts:
-    return (
-        Resource.of(names.app_cluster(port.name), clusters.app(port)),
-        Resource.of(names.inbound(port.name), listeners.inbound(port, near, settings)),
-    )
-
-
 def _destination(target: Destination) -> Parts:
     name = names.destination(target.host, target.port)
     return (
@@ -87,27 +126,23 @@ def _destination(target: Destination) -> Parts:
     )
 
 
-def _outbound(plan: ProxyPlan, settings: ProxyPlan) -> list[tuple[Callable[[], Parts], Hashable]]:
-    """Each with the key of all it depends on: of a destination, routes and listeners look at no endpoint."""
+def _outbound(
+    plan: ProxyPlan, scope: _Scope, settings: ProxyPlan
+) -> list[tuple[Callable[[], Parts], Hashable]]:
+    """Each with the key of all it depends on."""
     parts: list[tuple[Callable[[], Parts], Hashable]] = []
-    reachable = {(d.host, d.port): _bare(d) for d in plan.destinations}
-    bare = tuple(reachable.values())
     if (proxy := plan.http_proxy) is not None:
         name = names.OUTBOUND_HTTP
         listener = lambda: (Resource.of(name, listeners.outbound_http(proxy, settings)),)  # noqa: E731
         parts.append((listener, (proxy, settings)))
-        parts.append((lambda: (Resource.of(name, routes.outbound(bare)),), bare))
+        parts.append((lambda: (Resource.of(name, routes.outbound(scope.bare)),), scope.bare))
     for declared in plan.upstreams:
-        target = reachable.get((declared.host, declared.port))
+        target = scope.reachable.get((declared.host, declared.port))
         if target is not None:
             parts.append(
                 (lambda d=declared, t=target: _upstream(d, t, settings), (declared, target, settings))
             )
     return parts
-
-
-def _bare(target: Destination) -> Destination:
-    return replace(target, endpoints=(), identities=())
 
 
 def _upstream(declared: Upstream, target: Destination, settings: ProxyPlan) -> Parts:

@@ -14,7 +14,7 @@ from xds.compile import access_log, filters, routes, tls
 from xds.compile.clusters import address
 from xds.compile.surroundings import Surroundings
 from xds.plan import Destination, InboundPort, ProxyPlan, SocketAddress, Upstream
-from xds.schema import new, pack
+from xds.schema import decode, new, pack
 
 _NOTHING: Final = DecisionProgram(Protocol.HTTP, 0)
 
@@ -62,6 +62,13 @@ def inbound(port: InboundPort, around: Surroundings, plan: ProxyPlan) -> Message
         access_log=access_log.connections(plan.access_log, direction="inbound", port=port.port),
         **sniff,
     )
+
+
+def at(listener: bytes, listen: SocketAddress) -> Message:
+    """A compiled listener, elsewhere: its address is all it says of where it listens."""
+    message = decode("envoy.config.listener.v3.Listener", listener)
+    message.address.CopyFrom(address(listen))  # pyright: ignore[reportAttributeAccessIssue,reportUnknownMemberType] - upb's fields have no static types
+    return message
 
 
 def outbound_http(listen: SocketAddress, plan: ProxyPlan) -> Message:

@@ -43,11 +43,15 @@ class Recent(Generic[_Value]):
         return len(self._known)
 
     def get(self, key: Hashable, make: Callable[[], _Value]) -> _Value:
-        if key in self._known:
-            value = self._known.pop(key)  # to the end: the first is the one not asked for longest
-        else:
-            value = make()
-            if len(self._known) >= self._limit:
-                del self._known[next(iter(self._known))]
+        if key not in self._known:
+            return self.put(key, make())
+        value = self._known.pop(key)  # to the end: the first is the one not asked for longest
+        self._known[key] = value
+        return value
+
+    def put(self, key: Hashable, value: _Value) -> _Value:
+        self._known.pop(key, None)
+        if len(self._known) >= self._limit:
+            del self._known[next(iter(self._known))]
         self._known[key] = value
         return value

@@ -14,6 +14,8 @@ EDGES = (
     "controlplane/main.py", "controlplane/reconcile.py", "controlplane/node_service.py", "controlplane/operations.py",
     "controlplane/server_identity.py", "controlplane/resources/read.py", "controlplane/authority_watch.py",
     "controlplane/authority_operations.py",
+    "controlplane/load/fleet.py", "controlplane/load/installation.py", "controlplane/load/measure.py",
+    "controlplane/load/command.py",
 )  # fmt: skip
 FORBIDDEN = frozenset(
     {
