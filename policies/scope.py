@@ -67,9 +67,9 @@ def audience(program: DecisionProgram) -> Audience:
 
 
 def _seen(program: DecisionProgram) -> tuple[object, ...]:
-    allow = {_identities(clause): None for clause in program.allow} if program.allow_applies else None
-    deny = {_identities(c): None for c in program.deny if all(map(_is_decided, c.conditions))}
-    return program.revoked.principals, tuple(deny), tuple(allow) if allow is not None else None
+    allow = tuple(map(_identities, program.allow)) if program.allow_applies else None
+    deny = tuple(_identities(c) for c in program.deny if all(map(_is_decided, c.conditions)))
+    return program.revoked.principals, deny, allow
 
 
 def _identities(clause: Clause) -> tuple[object, ...]:
