@@ -4,8 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 ARGS ?=
+CASES ?= ../shared/cases/policy
+SEEDS ?= 1 2 3 4 5 6 7 8 9 10
+REQUESTS ?= 2000
 
-.PHONY: venv dev demo test check golden schema bench clean
+.PHONY: venv dev demo test check golden schema bench clean test-envoy-cases test-envoy-random
 
 venv: $(VENV)/.users
 
@@ -32,6 +35,14 @@ demo: venv
 
 test: dev
 	@$(BIN)/python -m pytest $(ARGS)
+
+# the shared PolicyTests, replayed through a real Envoy
+test-envoy-cases: dev
+	@bench/own_network.sh $(BIN)/python -m bench.envoy_cases $(CASES)/*.json
+
+# random policies and requests: the evaluator against a real Envoy and against a walk of the compiled tree
+test-envoy-random: dev
+	@bench/own_network.sh $(BIN)/python -m bench.envoy_random --requests $(REQUESTS) $(SEEDS)
 
 check: dev
 	$(BIN)/ruff format --check .

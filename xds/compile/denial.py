@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from xds import names
-from xds.schema import new
+from xds.schema import new, pack
 
-_RBAC: Final = "envoy.filters.http.rbac"
-_RULE: Final = f"{names.ENFORCED_PREFIX}enforced_effective_policy_id"
-_RESULT: Final = f"{names.ENFORCED_PREFIX}enforced_engine_result"
+_FILTER: Final = "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter"
+_DETAILS: Final = "rbac_access_denied_matched_policy["
+# the metadata that names the rule is not written yet when the answer is made, the details are
 _TEXT: Final = (
     "RBAC: access denied\n"
-    f"decided by %DYNAMIC_METADATA({_RBAC}:{_RULE})%\n"
+    "decided by %RESPONSE_CODE_DETAILS%\n"
     "to see why, run: pylis why %REQ(X-REQUEST-ID)%\n"
 )
 
@@ -25,12 +24,12 @@ def local_replies(explain: bool) -> dict[str, object]:
     """The connection manager's `local_reply_config`, where denials are explained."""
     if not explain:
         return {}
-    denied = new(
-        "envoy.type.matcher.v3.MetadataMatcher",
-        filter=_RBAC,
-        path=[{"key": _RESULT}],
-        value={"string_match": new("envoy.type.matcher.v3.StringMatcher", exact="denied")},
-    )
-    filter_ = {"metadata_filter": {"matcher": denied, "match_if_key_not_found": {"value": False}}}
+    denied = new(_FILTER, expression=f"response.code_details.startsWith('{_DETAILS}')")
+    filter_ = {
+        "extension_filter": {
+            "name": "envoy.access_loggers.extension_filters.cel",
+            "typed_config": pack(denied),
+        }
+    }
     body = {"text_format_source": {"inline_string": _TEXT}}
     return {"local_reply_config": {"mappers": [{"filter": filter_, "body_format_override": body}]}}

@@ -83,6 +83,7 @@ ROOTS: Final = (
     "envoy.config.metrics.v3.MetricsServiceConfig",
     "envoy.config.rbac.v3.RBAC",
     "envoy.extensions.access_loggers.file.v3.FileAccessLog",
+    "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",
     "envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig",
     "envoy.extensions.access_loggers.grpc.v3.TcpGrpcAccessLogConfig",
     "envoy.extensions.access_loggers.stats.v3.Config",
