@@ -1,7 +1,7 @@
-"""Joining: one HTTPS exchange with a join token, no trust on first use.
+"""Joining: an HTTPS exchange of evidence for an identity, no trust on first use.
 
 The bundle is fetched without belief; of it only the root whose hash the token names is believed, and with
-that root the token's secret is sent to the server and to nobody else.
+that root the evidence is sent to the server and to nobody else.
 """
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownLambdaType=false, reportUnknownParameterType=false
@@ -10,20 +10,25 @@ that root the token's secret is sent to the server and to nobody else.
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import http.client
 import json
 import ssl
+from collections.abc import Callable
 from typing import Any, Final, cast
 
 from cryptography import x509
 
+from agent.evidence import EvidenceError, EvidenceFiles
 from agent.node_identity import NodeIdentity
 from ca import bundle as bundles
 from ca import keys, node_protocol
+from ca.attest import x509pop
 from ca.attest.join_token import JoinToken
 from ca.bundle import TrustBundle
 from ca.errors import BundleError, NodeProtocolError
+from ca.node_protocol import Evidence, KeyEvidence, OidcEvidence, TokenEvidence
 from ca.spiffe_id import TrustDomain, server_id
 
 TIMEOUT_SECONDS: Final = 10
@@ -38,31 +43,29 @@ class AttestError(Exception):
         self.final = final
 
 
-async def attest(token: JoinToken) -> NodeIdentity:
-    """Raises: AttestError."""
-    return await asyncio.to_thread(_attest, token)
+async def attest(token: JoinToken, files: EvidenceFiles) -> NodeIdentity:
+    """`token` says where the mesh is; without a secret, the files prove this machine. Raises: AttestError."""
+    return await asyncio.to_thread(_attest, token, files)
 
 
-def _attest(token: JoinToken) -> NodeIdentity:
+def _attest(token: JoinToken, files: EvidenceFiles) -> NodeIdentity:
     domain = TrustDomain.parse(token.trust_domain)
     root = _pinned_root(token, domain)
     key = keys.new_key()
     context = ssl.create_default_context(cadata=root.to_pem())
     context.check_hostname = False  # the server's SPIFFE ID is checked instead
     context.minimum_version = ssl.TLSVersion.TLSv1_3
-    request = node_protocol.Attest(token.secret, keys.csr_for(key))
-    status, body = _exchange(
-        token.api,
-        context,
-        "POST",
-        "/pylis/v1/attest",
-        node_protocol.encode_attest(request),
-        str(server_id(domain)),
-    )
-    if status != 200:
-        raise AttestError(
-            f"the control plane refused this agent: {_message(body)}", final=400 <= status < 500
-        )
+
+    def ask(path: str, body: bytes) -> Any:
+        status, answer = _exchange(token.api, context, "POST", path, body, str(server_id(domain)))
+        if status != 200:
+            text = f"the control plane refused this agent: {_message(answer)}"
+            raise AttestError(text, final=400 <= status < 500 and status != 429)
+        return answer
+
+    csr = keys.csr_for(key)
+    request = node_protocol.Attest(_evidence(token, files, csr, ask), csr)
+    body = ask("/pylis/v1/attest", node_protocol.encode_attest(request))
     try:
         answer = node_protocol.decode_attested(body)
     except NodeProtocolError as error:
@@ -70,6 +73,31 @@ def _attest(token: JoinToken) -> NodeIdentity:
     if not _is_for(key, answer.chain):
         raise AttestError("the control plane's answer is no certificate for this agent's key", final=True)
     return NodeIdentity(answer.agent, token.xds, answer.bundle, key, answer.chain)
+
+
+def _evidence(
+    token: JoinToken, files: EvidenceFiles, csr: bytes, ask: Callable[[str, bytes], Any]
+) -> Evidence:
+    """A token's secret goes before files: it was given for this very agent."""
+    if token.secret:
+        return TokenEvidence(token.secret)
+    try:
+        machine, id_token = files.machine(), files.token()
+    except EvidenceError as error:
+        raise AttestError(str(error), final=False) from error
+    if machine is not None:
+        chain = [base64.b64encode(der).decode() for der in machine.chain]
+        given = ask("/pylis/v1/attest/challenge", json.dumps({"chain": chain}).encode())
+        try:
+            nonce = base64.b64decode(given["nonce"], validate=True)
+            text = x509pop.statement(token.trust_domain, nonce, csr)
+            return KeyEvidence(str(given["challenge"]), x509pop.sign(machine.key, text))
+        except (KeyError, TypeError, ValueError) as error:
+            raise AttestError("the control plane's challenge cannot be read", final=True) from error
+    if id_token:
+        return OidcEvidence(id_token)
+    text = "an invitation proves nothing: give --x509pop-cert and --x509pop-key, or --oidc-token-file"
+    raise AttestError(text, final=True)
 
 
 def _pinned_root(token: JoinToken, domain: TrustDomain) -> TrustBundle:

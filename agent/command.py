@@ -33,6 +33,11 @@ def _option(flag: str, *more: str, **settings: Any) -> Callable[[_Command], _Com
 @_option("--server", default="", help="The API's HOST:PORT, if not the one in the token.")
 @_option("--token", default="", help="A join token; needed once.")
 @_option("--token-file", type=_FILE, help="A file with the join token.")
+@_option(
+    "--x509pop-cert", type=_FILE, help="This machine's certificate chain (PEM), to join by an invitation."
+)
+@_option("--x509pop-key", type=_FILE, help="Its private key (PEM); it stays here.")
+@_option("--oidc-token-file", type=_FILE, help="A fresh ID token, to join by an invitation.")
 @_option("--data-dir", type=_FILE, default=".pylis/agent", show_default=True, help="Its own key and state.")
 @_option("--socket", type=_FILE, help="The Workload API.  [default: agent.sock in the data directory]")
 @_option("--workloads", type=_FILE, help="What to run (JSON); SIGHUP reads it again.")
@@ -43,6 +48,9 @@ def run(
     server: str,
     token: str,
     token_file: Path | None,
+    x509pop_cert: Path | None,
+    x509pop_key: Path | None,
+    oidc_token_file: Path | None,
     data_dir: Path,
     socket: Path | None,
     workloads: Path | None,
@@ -52,7 +60,8 @@ def run(
 ) -> None:
     """Join the mesh and keep this machine's workloads in it.
 
-    Each option can be given in the environment: --data-dir as PYLIS_AGENT_DATA_DIR.
+    Each option can be given in the environment: --data-dir as PYLIS_AGENT_DATA_DIR. An invitation (pylis token
+    create --invitation) is no secret: the machine proves itself by a certificate or an ID token, again when asked.
 
     \b
     Example:
@@ -62,6 +71,7 @@ def run(
 
     from agent import envoy
     from agent.attest import AttestError
+    from agent.evidence import EvidenceFiles
     from agent.run import AgentConfig, BusyError, main
     from ca.attest.join_token import JoinToken
     from ca.errors import TokenError
@@ -80,6 +90,9 @@ def run(
     try:
         text = token or (token_file.read_text().strip() if token_file and token_file.exists() else "")
         joining = JoinToken.decode(text) if text else None
+        if (x509pop_cert is None) is not (x509pop_key is None):
+            raise click.UsageError("--x509pop-cert and --x509pop-key go together")
+        evidence = EvidenceFiles(x509pop_cert, x509pop_key, oidc_token_file)
         if server and not server.rpartition(":")[2].isdecimal():
             raise click.UsageError(f"--server {server!r} is no HOST:PORT")
         if server and joining:
@@ -88,7 +101,7 @@ def run(
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o711)  # others reach the socket, and see nothing
         where = envoy.short_path((socket or data_dir / "agent.sock").absolute())
         path = "" if no_envoy or workloads is None else envoy.find(envoy_path)
-        config = AgentConfig(data_dir, where, joining, workloads, no_envoy, path, drain_seconds)
+        config = AgentConfig(data_dir, where, joining, workloads, no_envoy, path, drain_seconds, evidence)
         asyncio.run(main(config, path))
     except (TokenError, BusyError, envoy.EnvoyMissingError) as error:
         raise click.UsageError(str(error)) from error

@@ -68,6 +68,11 @@ class Holdings:
         }
         self.announce()
 
+    def surrender(self) -> None:
+        """This agent may hold nothing any more: what it serves ends now."""
+        self.entries, self.held = (), {}
+        self.announce()
+
     def store(
         self, entry: Entry, key: PrivateKey, chain: tuple[bytes, ...], life: Lifetime, jitter: float
     ) -> None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+import secrets
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -35,6 +36,8 @@ from ca.node_protocol import (
     Entry,
     FromAgent,
     Hello,
+    Ping,
+    Pong,
     Refused,
     RenewAgent,
     Sign,
@@ -73,7 +76,11 @@ _LOST = (
 
 
 class Link:
-    """`renewed` is called with each new identity of the agent, `changed` with `is_connected` or `error`."""
+    """`renewed` is called with each new identity of the agent, `changed` with `is_connected` or `error`.
+
+    `attest_again` is asked when the control plane wants fresh evidence: a new identity, or None when a person has
+    to make a join token.
+    """
 
     def __init__(
         self,
@@ -81,12 +88,16 @@ class Link:
         holdings: Holdings,
         renewed: Callable[[NodeIdentity], None],
         changed: Callable[[], None],
+        attest_again: Callable[[], Awaitable[NodeIdentity | None]] | None = None,
     ) -> None:
         self._node = node
         self._holdings = holdings
         self._renewed = renewed
         self._changed = changed
+        self._attest_again = attest_again
         self._ids = 0
+        self._instance = secrets.token_hex(16)  # in memory only: a copy of the data directory lacks it
+        self._pongs: list[FromAgent] = []
         self._asked: dict[int, tuple[Entry | None, PrivateKey]] = {}
         self._not_before: dict[str, datetime] = {}  # refused or early → when it may be asked for again
         self._early: dict[str, float] = {}  # arrived already due → seconds until the next attempt
@@ -104,7 +115,7 @@ class Link:
                 await self._session()
             except _LOST as error:
                 log.warning("link.lost", error=str(error))
-                self._say(connected=False, error=self._advice(error))
+                self._say(connected=False, error=await self._turned_away(error) or self._advice(error))
             else:
                 self._say(connected=False, error=None)
             self._asked.clear()
@@ -112,6 +123,23 @@ class Link:
                 pause = FIRST_PAUSE
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, no secret
             pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def _turned_away(self, error: BaseException) -> str:
+        """What follows from a refusal of this agent itself; "" for any other loss."""
+        reason = (error.message or "") if isinstance(error, GRPCError) else ""
+        if reason.startswith(node_protocol.BANNED):
+            self._holdings.surrender()
+            return f"this agent is {reason}: pylis agent evict lifts it"
+        if not reason.startswith(node_protocol.MUST_ATTEST) and not self._node.is_expired:
+            return ""
+        node = await self._attest_again() if self._attest_again else None
+        if node is None:
+            return (
+                f"{reason or 'its identity has expired'}: start it with a new join token (pylis token create)"
+            )
+        self._node = node
+        self._renewed(node)
+        return "joined again"
 
     def _say(self, *, connected: bool, error: str | None) -> None:
         if (self.is_connected, self.error) != (connected, error):
@@ -139,7 +167,7 @@ class Link:
                 node_protocol.SYNC_METHOD, Cardinality.STREAM_STREAM, untyped, untyped
             )
             async with request as stream:
-                await stream.send_message(node_protocol.encode([Hello("1")]))
+                await stream.send_message(node_protocol.encode([Hello("1", self._instance)]))
                 await self._converse(stream)
         finally:
             channel.close()
@@ -160,6 +188,9 @@ class Link:
                     if body is None:
                         return
                     self._take(body)
+                    if self._pongs:
+                        pongs, self._pongs = self._pongs, []
+                        await stream.send_message(node_protocol.encode(pongs))
                     incoming = asyncio.ensure_future(stream.recv_message())
                 while messages := self._due():
                     await stream.send_message(node_protocol.encode(messages))
@@ -183,6 +214,8 @@ class Link:
                     name = entry.name if entry else _AGENT
                     log.warning("svid.refused", registration=name or "agent", reason=reason)
                     self._not_before[name] = datetime.now(UTC) + timedelta(seconds=REFUSED_PAUSE)
+                case Ping(id_):
+                    self._pongs.append(Pong(id_))
                 case Signed() | SignedJwt() | Refused():
                     raise NodeProtocolError("an answer to nothing")
 

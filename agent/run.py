@@ -17,6 +17,7 @@ import structlog
 from agent import envoy, node_identity, supervise, workloads
 from agent.attest import AttestError, attest
 from agent.bootstrap import Sidecar
+from agent.evidence import EvidenceFiles
 from agent.holdings import Holdings
 from agent.link import Link
 from agent.node_identity import NodeIdentity
@@ -43,6 +44,7 @@ class AgentConfig:
     no_envoy: bool
     envoy: str
     drain_seconds: float
+    evidence: EvidenceFiles
 
 
 class Agent:
@@ -67,7 +69,7 @@ class Agent:
             WorkloadApi(self._holdings, sessions, self._stopping),
         ]
         self._socket = SocketServer(services, self._stopping, self._holdings.announce)
-        self._link = Link(node, self._holdings, self._renewed, self._report)
+        self._link = Link(node, self._holdings, self._renewed, self._report, self._attest_again)
 
     async def run(self) -> None:
         """Until SIGTERM or SIGINT; SIGHUP reads the workloads file again."""
@@ -146,6 +148,19 @@ class Agent:
         )
         return envoy.command(self._envoy, self._config.data_dir, spec, sidecar)
 
+    async def _attest_again(self) -> NodeIdentity | None:
+        """With evidence that can be shown twice; a join token cannot."""
+        token, evidence = self._config.token, self._config.evidence
+        if token is None or token.secret or not evidence.can_attest_again:
+            return None
+        try:
+            node = await attest(token, evidence)
+        except AttestError as error:
+            log.warning("agent.cannot_join", error=str(error))
+            return None
+        log.info("agent.joined", agent=node.agent, trust_domain=node.bundle.trust_domain.name)
+        return node
+
     def _renewed(self, node: NodeIdentity) -> None:
         self._node = node
         try:
@@ -185,7 +200,7 @@ async def join(config: AgentConfig) -> NodeIdentity:
     pause = 0.1
     while True:
         try:
-            node = await attest(config.token)
+            node = await attest(config.token, config.evidence)
         except AttestError as error:
             if error.final:
                 raise
@@ -201,7 +216,7 @@ def _is_same_mesh(known: NodeIdentity, token: JoinToken | None) -> bool:
     """A token for another control plane, or another name, is an order to move."""
     if token is None:
         return True
-    return token.root_hash in known.bundle.root_hashes and token.agent == known.agent
+    return token.root_hash in known.bundle.root_hashes and token.agent in ("", known.agent)
 
 
 class BusyError(Exception):

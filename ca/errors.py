@@ -8,6 +8,7 @@ CaError
 ├── JwkError            a JSON Web Key that is damaged
 ├── JwtError            a JWT-SVID that is not valid; `reasons` holds every reason
 ├── TokenError          text that is no join token
+├── AttestationError    evidence that does not prove who an agent or a process is
 ├── NodeProtocolError   bytes that are no message between agent and server
 ├── KeystoreError       the keystore cannot be read or written
 ├── AuthorityError      an authority that cannot sign now, or is not in the state for what is asked of it
@@ -61,6 +62,10 @@ class JwtError(CaError):
 
 
 class TokenError(CaError):
+    pass
+
+
+class AttestationError(CaError):
     pass
 
 

@@ -1,8 +1,9 @@
 """The messages between an agent and the server, as JSON: small, readable, strict.
 
-    agent → server   Attest (over HTTPS, once); on the stream: Hello, then Sign, SignJwt and RenewAgent as
+    agent → server   Attest with its evidence (over HTTPS, once); on the stream: Hello, then Sign, SignJwt and RenewAgent as
                      needed, and Acknowledge when all the agent serves believe a bundle
-    server → agent   Attested; on the stream: Authorized (at once, and on every change), Signed, SignedJwt, Refused
+    server → agent   Attested; on the stream: Authorized (at once, and on every change), Signed, SignedJwt, Refused;
+                     Ping, answered by Pong: is this stream's agent still there, now that another says it is the same?
 
 A frame on the stream is a list of messages, so an agent asks for many certificates in one.
 """
@@ -28,9 +29,39 @@ MAX_FRAME: Final = 4 * 1024 * 1024
 MAX_MESSAGES: Final = 1000
 
 
+# how a refusal of an agent begins: what it has to do follows from it
+BANNED: Final = "banned"
+MUST_ATTEST: Final = "attest again"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenEvidence:
+    """A join token's secret."""
+
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyEvidence:
+    """Proof of the key of an X.509 certificate that the server gave a challenge for."""
+
+    challenge: str
+    signature: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class OidcEvidence:
+    """An ID token of a provider that the server trusts."""
+
+    token: str = field(repr=False)
+
+
+Evidence = TokenEvidence | KeyEvidence | OidcEvidence
+
+
 @dataclass(frozen=True, slots=True)
 class Attest:
-    secret: str = field(repr=False)
+    evidence: Evidence
     csr: bytes = field(repr=False)
 
 
@@ -43,7 +74,15 @@ class Attested:
 
 @dataclass(frozen=True, slots=True)
 class Hello:
+    """`instance`: random, new with each start of an agent, never written down: a copy of its files lacks it."""
+
     version: str
+    instance: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +147,7 @@ class Entry:
 class Authorized:
     """All the agent may hold, and the trust bundles: always complete, never a difference.
 
+    `cut_off`: SPIFFE IDs whose tokens are refused.
     `tainted`: IDs of authorities (X.509: subject key ID, JWT: key ID) whose SVIDs are to be replaced at once.
     """
 
@@ -115,6 +155,7 @@ class Authorized:
     bundle: TrustBundle
     tainted: tuple[str, ...] = ()
     federated: tuple[TrustBundle, ...] = ()
+    cut_off: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +180,13 @@ class Refused:
     reason: str
 
 
-FromAgent = Hello | Sign | SignJwt | RenewAgent | Acknowledge
-FromServer = Authorized | Signed | SignedJwt | Refused
+@dataclass(frozen=True, slots=True)
+class Ping:
+    id: int
+
+
+FromAgent = Hello | Pong | Sign | SignJwt | RenewAgent | Acknowledge
+FromServer = Authorized | Signed | SignedJwt | Refused | Ping
 
 
 def encode(messages: Sequence[FromAgent | FromServer]) -> bytes:
@@ -158,13 +204,26 @@ def decode_from_server(data: bytes) -> list[FromServer]:
 
 
 def encode_attest(message: Attest) -> bytes:
-    return json.dumps({"secret": message.secret, "csr": _b64(message.csr)}).encode()
+    return json.dumps({**_evidence_json(message.evidence), "csr": _b64(message.csr)}).encode()
 
 
 def decode_attest(value: Any) -> Attest:
     """From parsed JSON. Raises: NodeProtocolError."""
     fields = _object(value)
-    return Attest(_text(fields, "secret"), _bytes(fields, "csr"))
+    reader = _EVIDENCE.get(_text(fields, "method"))
+    if reader is None:
+        raise NodeProtocolError(f"method is none of {', '.join(_EVIDENCE)}")
+    return Attest(reader(fields), _bytes(fields, "csr"))
+
+
+def _evidence_json(evidence: Evidence) -> dict[str, Any]:
+    match evidence:
+        case TokenEvidence(secret):
+            return {"method": "join-token", "secret": secret}
+        case KeyEvidence(challenge, signature):
+            return {"method": "x509pop", "challenge": challenge, "signature": _b64(signature)}
+        case OidcEvidence(token):
+            return {"method": "oidc", "token": token}
 
 
 def attested_json(message: Attested) -> dict[str, Any]:
@@ -183,8 +242,12 @@ def decode_attested(value: Any) -> Attested:
 
 def _to_json(message: FromAgent | FromServer) -> dict[str, Any]:
     match message:
-        case Hello(version):
-            return {"type": "hello", "version": version}
+        case Hello(version, instance):
+            return {"type": "hello", "version": version, "instance": instance}
+        case Pong(id_):
+            return {"type": "pong", "id": id_}
+        case Ping(id_):
+            return {"type": "ping", "id": id_}
         case Sign(id_, registration, csr):
             return {"type": "sign", "id": id_, "registration": registration, "csr": _b64(csr)}
         case SignJwt(id_, registration, audience):
@@ -193,13 +256,14 @@ def _to_json(message: FromAgent | FromServer) -> dict[str, Any]:
             return {"type": "renew-agent", "id": id_, "csr": _b64(csr)}
         case Acknowledge(sequence):
             return {"type": "acknowledge", "sequence": sequence}
-        case Authorized(entries, bundle, tainted, federated):
+        case Authorized(entries, bundle, tainted, federated, cut_off):
             return {
                 "type": "authorized",
                 "entries": [_entry_json(e) for e in entries],
                 "bundle": _bundle_json(bundle),
                 "tainted": list(tainted),
                 "federated": [_bundle_json(one) for one in federated],
+                "cutOff": list(cut_off),
             }
         case Signed(id_, chain):
             return {"type": "signed", "id": id_, "chain": [_b64(c) for c in chain]}
@@ -222,7 +286,8 @@ def _bundle_json(bundle: TrustBundle) -> dict[str, Any]:
 
 
 _FROM_AGENT: Final[Mapping[str, Callable[[dict[str, Any]], FromAgent]]] = {
-    "hello": lambda f: Hello(_text(f, "version", empty=True)),
+    "hello": lambda f: Hello(_text(f, "version", empty=True), _text(f, "instance", empty=True)),
+    "pong": lambda f: Pong(_number(f, "id")),
     "sign": lambda f: Sign(_number(f, "id"), _text(f, "registration"), _bytes(f, "csr")),
     "sign-jwt": lambda f: SignJwt(_number(f, "id"), _text(f, "registration"), _texts(f, "audience")),
     "renew-agent": lambda f: RenewAgent(_number(f, "id"), _bytes(f, "csr")),
@@ -234,12 +299,19 @@ _FROM_SERVER: Final[Mapping[str, Callable[[dict[str, Any]], FromServer]]] = {
         _bundle(f.get("bundle")),
         _texts(f, "tainted"),
         tuple(_bundle(b) for b in _list(f, "federated")),
+        _texts(f, "cutOff"),
     ),
     "signed": lambda f: Signed(_number(f, "id"), _chain(f)),
     "signed-jwt": lambda f: SignedJwt(
         _number(f, "id"), _text(f, "token"), _number(f, "issued"), _number(f, "expires")
     ),
+    "ping": lambda f: Ping(_number(f, "id")),
     "refused": lambda f: Refused(_number(f, "id"), _text(f, "reason", empty=True)),
+}
+_EVIDENCE: Final[Mapping[str, Callable[[dict[str, Any]], Evidence]]] = {
+    "join-token": lambda f: TokenEvidence(_text(f, "secret")),
+    "x509pop": lambda f: KeyEvidence(_text(f, "challenge"), _bytes(f, "signature")),
+    "oidc": lambda f: OidcEvidence(_text(f, "token")),
 }
 
 _Message = Any

@@ -27,7 +27,11 @@ _DNS: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """`name` is `namespace/name` of its WorkloadRegistration; `agents` names those that may hold it."""
+    """`name` is `namespace/name` of its WorkloadRegistration.
+
+    An agent may hold it that is named in `agents`, or that was attested with all of `agent_selectors` (if there
+    are any).
+    """
 
     name: str
     spiffe_id: SpiffeId
@@ -38,11 +42,20 @@ class Registration:
     hint: str = ""
     jwt_ttl: timedelta = JWT_TTL
     federates_with: frozenset[TrustDomain] = frozenset()
+    agent_selectors: frozenset[str] = frozenset()
 
 
-def held_by(registrations: Iterable[Registration], agent: str) -> tuple[Registration, ...]:
-    """What an agent may ever obtain, in a stable order."""
-    allowed = (r for r in registrations if agent in r.agents or ANY_AGENT in r.agents)
+def held_by(
+    registrations: Iterable[Registration], agent: str, selectors: frozenset[str] = frozenset()
+) -> tuple[Registration, ...]:
+    """What an agent may ever obtain, in a stable order; `selectors`: what its attestation found out."""
+    allowed = (
+        r
+        for r in registrations
+        if agent in r.agents
+        or ANY_AGENT in r.agents
+        or (r.agent_selectors and r.agent_selectors <= selectors)
+    )
     return tuple(sorted(allowed, key=lambda r: r.name))
 
 

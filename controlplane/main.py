@@ -20,12 +20,16 @@ from typing import Any, Final
 from ca.keystore import FileKeystore, write_private
 from ca.service import CertificateAuthority, utc_now
 from ca.spiffe_id import TrustDomain
-from controlplane import oidc
+from controlplane import attestation_settings, oidc
 from controlplane.acknowledgements import Acknowledgements
+from controlplane.agent_operations import AgentOperations
+from controlplane.agents import AgentRegistry
 from controlplane.api import app, tokens
+from controlplane.attestation_settings import AttestationSettings
 from controlplane.authority_operations import AuthorityOperations
 from controlplane.authority_watch import AuthorityWatch
 from controlplane.mesh.live import Affected
+from controlplane.node_attestation import NodeAttestation
 from controlplane.node_service import NodeService
 from controlplane.operations import Operations
 from controlplane.reconcile import Reconciler
@@ -48,6 +52,7 @@ class Config:
     """`api` and `xds` are `host:port` (port 0: any free one); `store` is `memory://` or `sqlite:///PATH`.
 
     `jwt_issuer`: the `iss` of JWT-SVIDs, an https URL without a slash at its end; "": the API's own.
+    `node_attestation`: a file that names more ways for agents to join than tokens.
     """
 
     data_dir: Path
@@ -58,6 +63,7 @@ class Config:
     access_log: AccessLog = AccessLog.DENIED
     advertise: str = ""
     jwt_issuer: str = ""
+    node_attestation: Path | None = None
 
 
 class PortTakenError(Exception):
@@ -67,7 +73,7 @@ class PortTakenError(Exception):
 async def run(config: Config, ready: Callable[[str, str], None]) -> None:
     """Calls `ready(api, xds)` with the bound addresses.
 
-    Raises: PortTakenError, KeystoreError, UnusableError when it cannot start; nothing is left behind then.
+    Raises: PortTakenError, KeystoreError, UnusableError, SettingsError when it cannot start; nothing is left behind then.
     """
     store = await _open_store(config)
     try:
@@ -84,9 +90,10 @@ async def _serve(config: Config, store: Store, ready: Callable[[str, str], None]
     names, addresses = _server_names({api_host, xds_host, config.advertise} - {""})
     own = OwnCertificate(authority, names, addresses)
     state, ledger = MeshState(config.settings, config.access_log), Ledger()
-    acknowledgements = Acknowledgements(utc_now)
+    agents = AgentRegistry(store, lambda name: nodes.standing_changed(name))
+    acknowledgements = Acknowledgements(utc_now, agents.names)
     authority.unacknowledged = acknowledgements.behind
-    nodes = NodeService(authority, state, acknowledgements)
+    nodes = NodeService(authority, state, agents, store, acknowledgements)
     xds = XdsServer(
         config.xds,
         own.identity,
@@ -101,12 +108,13 @@ async def _serve(config: Config, store: Store, ready: Callable[[str, str], None]
         xds.publish(affected.nodes)
         if affected.agents:
             xds.end_revoked()
-            nodes.changed()
+            nodes.changed(affected.agents)
 
     await _first_objects(store, config.settings)
     token = await _admin_token(store, config.data_dir)
     reconciler = Reconciler(store, state, changed)
     await reconciler.once()
+    await agents.load()
     bound = {"api": 0}
 
     def reachable() -> tuple[str, str]:
@@ -122,9 +130,16 @@ async def _serve(config: Config, store: Store, ready: Callable[[str, str], None]
         nodes.changed()
 
     authorities = AuthorityWatch(authority, xds, authorities_changed)
+    settings = (
+        attestation_settings.load(config.node_attestation)
+        if config.node_attestation
+        else AttestationSettings()
+    )
+    attestation = NodeAttestation(store, authority, agents, settings, asyncio.get_running_loop().time)
     operations = {
         **Operations(store, authority, ledger, reachable).table(),
         **AuthorityOperations(store, authority, authorities.in_force).table(),
+        **AgentOperations(agents, nodes, attestation).table(),
     }
     application = app.make_app(app.ApiDependencies(store, operations, _documents(authority), VERSION))
     try:
@@ -142,6 +157,7 @@ async def _serve(config: Config, store: Store, ready: Callable[[str, str], None]
             ready(*reachable())
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(reconciler.run())
+                tasks.create_task(agents.run())
                 tasks.create_task(authority.run())
                 tasks.create_task(authorities.run())
                 tasks.create_task(own.run())

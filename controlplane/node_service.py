@@ -1,58 +1,124 @@
 """What agents ask for, on the xDS port: their registrations and the bundle, pushed; certificates, signed.
 
-The agent's own SVID decides what it may hold; a certificate is signed only for a registration it may hold now.
+The agent's own SVID decides what it may hold, and has to be the one the registry knows. An agent has one stream:
+
+    another stream says it is the same agent        what is done
+    same instance (it connects again)               the new one takes over
+    another instance, the old one does not answer   the new one takes over (a restart, a lost connection)
+    another instance, and the old one answers       two machines hold one key: both end, the agent has to attest
+                                                    again with fresh evidence, and the audit log says so
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import grpc
 import structlog
 
 from ca import node_protocol as protocol
-from ca.errors import CaError, NodeProtocolError
+from ca.errors import NodeProtocolError
 from ca.node_protocol import (
+    MUST_ATTEST,
     Acknowledge,
     Authorized,
     Entry,
     FromAgent,
     FromServer,
     Hello,
-    Refused,
+    Ping,
+    Pong,
     RenewAgent,
     Sign,
-    Signed,
-    SignedJwt,
     SignJwt,
 )
+from ca.registrations import ANY_AGENT, Registration
+from ca.revocation import serial_text
 from ca.service import CertificateAuthority
 from ca.spiffe_id import agent_name
+from controlplane import audit
 from controlplane.acknowledgements import Acknowledgements
+from controlplane.agents import AgentRegistry
+from controlplane.issuance import Ask, Issuance
 from controlplane.state import MeshState
-from xds.serve import methods, peer_of
+from controlplane.store.port import AuditLog
+from xds.serve import Peer, methods, peer_of
 
+HELLO_SECONDS: Final = 10.0
+PROBE_SECONDS: Final = 2.0
+MAX_UNANSWERED: Final = 20_000  # messages read and not answered yet; an agent that sends more is cut off
 log = structlog.get_logger()
+
+
+@dataclass(eq=False, slots=True)
+class _Session:
+    """One stream. `answered`: something came in; `ending` is why it has to end, "" while it may go on."""
+
+    agent: str
+    peer: Peer
+    instance: str = ""
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    inbox: list[FromAgent] = field(default_factory=list[FromAgent])
+    outbox: list[FromServer] = field(default_factory=list[FromServer])
+    answered: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    ending: str = ""
+
+    def end(self, reason: str) -> None:
+        self.ending = self.ending or reason
+        self.wake.set()
 
 
 class NodeService:
     def __init__(
-        self, authority: CertificateAuthority, state: MeshState, acknowledgements: Acknowledgements
+        self,
+        authority: CertificateAuthority,
+        state: MeshState,
+        agents: AgentRegistry,
+        records: AuditLog,
+        acknowledgements: Acknowledgements,
+        probe_seconds: float = PROBE_SECONDS,
     ) -> None:
         self._authority = authority
         self._acknowledgements = acknowledgements
         self._state = state
-        self._wakes: set[asyncio.Event] = set()
+        self._agents = agents
+        self._records = records
+        self._probe_seconds = probe_seconds
+        self._issuance = Issuance(authority, lambda: asyncio.get_running_loop().time())
+        self._sessions: dict[str, _Session] = {}
+        self._pings = 0
 
     def handler(self) -> grpc.GenericRpcHandler:
         return methods({protocol.SYNC_METHOD: grpc.stream_stream_rpc_method_handler(self._sync)})
 
-    def changed(self) -> None:
-        """Registrations may have changed: every agent is told, if it concerns it."""
-        for wake in self._wakes:
-            wake.set()
+    @property
+    def connected(self) -> frozenset[str]:
+        """The agents that hold a stream here."""
+        return frozenset(self._sessions)
+
+    def changed(self, agents: Iterable[str] = (ANY_AGENT,)) -> None:
+        """Registrations or the bundle may have changed: these agents are told, if it concerns them."""
+        named = frozenset(agents)
+        chosen = self._sessions.keys() if ANY_AGENT in named else named & self._sessions.keys()
+        for agent in chosen:
+            self._sessions[agent].wake.set()
+
+    def standing_changed(self, agent: str) -> None:
+        """It was banned, evicted, or has another certificate: its stream ends if that is not taken any more."""
+        if not self._agents.may_return(agent):
+            self._acknowledgements.gone(agent)
+        session = self._sessions.get(agent)
+        if session is not None and (refusal := self._refusal(session)):
+            session.end(refusal)
+
+    def _refusal(self, session: _Session) -> str:
+        if self._state.revocations.covers(session.peer.identity, session.peer.serial):
+            return f"{MUST_ATTEST}: quarantine: this certificate is cut off"
+        return self._agents.refusal(session.agent, session.peer.serial)
 
     async def _sync(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
         peer = peer_of(context)
@@ -60,72 +126,144 @@ class NodeService:
         if name is None or peer is None or peer.identity.trust_domain != self._authority.trust_domain:
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, "only agents may ask this")
             return
-        log.info("agent.connected", agent=name)
-        self._acknowledgements.holds(name, peer.expires)
-        wake, inbox = asyncio.Event(), list[FromAgent]()
-        self._wakes.add(wake)
-        reader = asyncio.ensure_future(_read(requests, inbox, wake))
-        reader.add_done_callback(lambda _: wake.set())
-        told: Authorized | None = None
+        session = _Session(name, peer)
+        if refusal := self._refusal(session):
+            await self._refuse(context, session, refusal)
+        reader = asyncio.ensure_future(_read(requests, session))
+        reader.add_done_callback(lambda _: session.wake.set())
         try:
-            while True:
-                authorized = self._authorized(name)
-                if authorized != told:
-                    told = authorized
-                    yield protocol.encode([authorized])
-                if inbox:
-                    asked, inbox[:] = list(inbox), ()
-                    if answers := self._answers(name, asked):
-                        yield protocol.encode(answers)
-                if reader.done():
-                    break
-                await wake.wait()
-                wake.clear()
+            if not await self._greeted(session, reader):
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "a stream begins with hello")
+            if refusal := await self._admit(session):
+                await self._refuse(context, session, refusal)
+            log.info("agent.connected", agent=name)
+            self._acknowledgements.holds(name, peer.expires)
+            async for body in self._serve(session, reader):
+                yield body
+            if session.ending:
+                await self._refuse(context, session, session.ending)
             if isinstance(reader.exception(), NodeProtocolError):
                 await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(reader.exception()))
         finally:
             reader.cancel()
-            self._wakes.discard(wake)
-            log.info("agent.disconnected", agent=name)
+            session.ended.set()
+            if self._sessions.get(name) is session:
+                del self._sessions[name]
+                log.info("agent.disconnected", agent=name)
 
-    def _authorized(self, agent: str) -> Authorized:
-        entries = tuple(Entry.of(r) for r in self._state.registrations_of(agent))
-        return Authorized(entries, self._authority.bundle, self._authority.tainted)
+    async def _serve(self, session: _Session, reader: asyncio.Future[None]) -> AsyncIterator[bytes]:
+        told: Authorized | None = None
+        while not session.ending:
+            allowed = self._allowed(session.agent)
+            authorized = self._authorized(allowed)
+            if authorized != told:
+                told = authorized
+                yield protocol.encode([authorized])
+            answers, session.outbox[:] = list(session.outbox), ()
+            asked, session.inbox[:] = list(session.inbox), ()
+            answers += await self._answers(session, allowed, asked)
+            if answers and not session.ending:
+                yield protocol.encode(answers)
+            if reader.done():
+                return
+            await session.wake.wait()
+            session.wake.clear()
+            if refusal := self._refusal(session):
+                session.end(refusal)
 
-    def _answers(self, agent: str, asked: Sequence[FromAgent]) -> list[FromServer]:
-        allowed = {r.name: r for r in self._state.registrations_of(agent)}
-        answers: list[FromServer] = []
+    async def _greeted(self, session: _Session, reader: asyncio.Future[None]) -> bool:
+        """Waits for the hello: what an agent says before it is not listened to."""
+        try:
+            async with asyncio.timeout(HELLO_SECONDS):
+                while not session.inbox and not reader.done():
+                    await session.wake.wait()
+                    session.wake.clear()
+        except TimeoutError:
+            return False
+        first = session.inbox.pop(0) if session.inbox else None
+        if not isinstance(first, Hello):
+            return False
+        session.instance = first.instance
+        return True
+
+    async def _admit(self, session: _Session) -> str:
+        """Makes it the agent's one stream; or says why it cannot be."""
+        while (old := self._sessions.get(session.agent)) is not None:
+            if old.instance != session.instance and await self._is_there(old):
+                await self._copied(session, old)
+                return f"{MUST_ATTEST}: its key is in use on two machines"
+            if self._sessions.get(session.agent) is old:
+                old.end("another stream of this agent took over")
+                del self._sessions[session.agent]
+        if refusal := self._refusal(session):
+            return refusal
+        self._sessions[session.agent] = session
+        await self._agents.used(session.agent, session.peer.serial)
+        return ""
+
+    async def _is_there(self, old: _Session) -> bool:
+        """Does the other end of this stream still answer?"""
+        old.answered.clear()
+        self._pings += 1
+        old.outbox.append(Ping(self._pings))
+        old.wake.set()
+        waits = [asyncio.ensure_future(event.wait()) for event in (old.answered, old.ended)]
+        try:
+            await asyncio.wait(waits, timeout=self._probe_seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        return old.answered.is_set() and not old.ended.is_set()
+
+    async def _copied(self, session: _Session, old: _Session) -> None:
+        log.error("agent.copied", agent=session.agent, serials=[old.peer.serial, session.peer.serial])
+        reason = "two machines hold its key: it has to attest again"
+        entry = audit.Entry(
+            "evict", "pylis", audit.Decision.REFUSE, resource="agents", name=session.agent, reason=reason,
+            detail={"serials": [old.peer.serial, session.peer.serial]},
+        )  # fmt: skip
+        old.end(f"{MUST_ATTEST}: its key is in use on two machines")
+        await self._agents.evict(session.agent, entry)
+
+    async def _refuse(self, context: Any, session: _Session, reason: str) -> None:
+        log.warning("agent.refused", agent=session.agent, serial=session.peer.serial, reason=reason)
+        await context.abort(grpc.StatusCode.PERMISSION_DENIED, reason)
+
+    def _allowed(self, agent: str) -> tuple[Registration, ...]:
+        return self._state.registrations_of(agent, self._agents.selectors(agent))
+
+    def _authorized(self, allowed: tuple[Registration, ...]) -> Authorized:
+        entries = tuple(Entry.of(r) for r in allowed)
+        cut_off = tuple(sorted(self._state.revocations.identities))
+        return Authorized(entries, self._authority.bundle, self._authority.tainted, cut_off=cut_off)
+
+    async def _answers(
+        self, session: _Session, allowed: tuple[Registration, ...], asked: list[FromAgent]
+    ) -> list[FromServer]:
+        """Nothing is handed out before it is on record."""
+        asks: list[Ask] = []
         for message in asked:
-            try:
-                match message:
-                    case Hello():
-                        pass
-                    case Acknowledge(sequence):
-                        self._acknowledgements.acknowledged(agent, sequence)
-                    case Sign(id_, registration, csr) if registration in allowed:
-                        svid = self._authority.issue(allowed[registration], csr)
-                        log.info(
-                            "svid.issued", agent=agent, id=str(svid.spiffe_id), serial=f"{svid.serial:x}"
-                        )
-                        answers.append(Signed(id_, svid.chain))
-                    case SignJwt(id_, registration, audience) if registration in allowed:
-                        token = self._authority.issue_jwt(allowed[registration], audience)
-                        log.info("jwt_svid.issued", agent=agent, id=str(token.spiffe_id), audience=audience)
-                        issued, expires = token.issued_at.timestamp(), token.expires.timestamp()
-                        answers.append(SignedJwt(id_, token.token, int(issued), int(expires)))
-                    case Sign(id_, registration, _) | SignJwt(id_, registration, _):
-                        log.warning("svid.refused", agent=agent, registration=registration)
-                        answers.append(Refused(id_, "not registered for this agent"))
-                    case RenewAgent(id_, csr):
-                        own = self._authority.issue_agent(agent, csr)
-                        self._acknowledgements.holds(agent, own.not_after)
-                        answers.append(Signed(id_, own.chain))
-            except CaError as error:
-                answers.append(Refused(getattr(message, "id", 0), str(error)))
-        return answers
+            match message:
+                case Sign() | SignJwt() | RenewAgent():
+                    asks.append(message)
+                case Acknowledge(sequence):
+                    self._acknowledgements.acknowledged(session.agent, sequence)
+                case Hello() | Pong():
+                    pass
+        if not asks:
+            return []
+        found = self._issuance.answer(session.agent, allowed, asks)
+        if found.renewed is not None:
+            self._acknowledgements.holds(session.agent, found.renewed.not_after)
+            await self._agents.renewed(session.agent, serial_text(found.renewed.serial))
+        await self._records.record(*found.entries)
+        return found.messages
 
 
-async def _read(requests: AsyncIterator[bytes], inbox: list[FromAgent], wake: asyncio.Event) -> None:
+async def _read(requests: AsyncIterator[bytes], session: _Session) -> None:
     async for body in requests:
-        inbox += protocol.decode_from_agent(body)
-        wake.set()
+        session.inbox += protocol.decode_from_agent(body)
+        session.answered.set()
+        session.wake.set()
+        if len(session.inbox) > MAX_UNANSWERED:
+            raise NodeProtocolError(f"more than {MAX_UNANSWERED} messages without waiting for an answer")

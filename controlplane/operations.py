@@ -1,4 +1,4 @@
-"""What the API does beside the kinds: join tokens, attestation, minting, the state of proxies.
+"""What the API does beside the kinds: join tokens, minting, the state of proxies.
 
 Each operation takes (body, caller) and returns JSON; refusals are ApiErrors.
 """
@@ -19,21 +19,21 @@ from typing import Any, Final
 
 import structlog
 
-from ca import node_protocol
+from ca.attest import oidc, x509pop
 from ca.attest.join_token import JoinToken, secret_hash
-from ca.errors import CaError, NodeProtocolError, SpiffeIdError
+from ca.errors import CaError, SpiffeIdError
 from ca.jwt_svid import JWT_TTL, MAX_JWT_TTL
 from ca.profile import LEAF_TTL
 from ca.service import CertificateAuthority
 from ca.spiffe_id import SpiffeId, agent_id
 from controlplane.api.app import Operation
-from controlplane.api.errors import ApiError, bad_request
+from controlplane.api.errors import bad_request
 from controlplane.api.tokens import Caller
+from controlplane.node_attestation import JOIN_TOKENS
 from controlplane.resources.workload_registration import MAX_TTL
 from controlplane.store.port import Key, Store
 from xds.ledger import Ledger, ProxyStatus
 
-JOIN_TOKENS: Final = "jointokens.internal"
 MAX_TOKEN_TTL: Final = timedelta(days=1)
 MAX_RECORDS: Final = 10_000
 log = structlog.get_logger()
@@ -51,7 +51,6 @@ class Operations:
     def table(self) -> dict[tuple[str, str], Operation]:
         return {
             ("POST", "tokens"): self.create_token,
-            ("POST", "attest"): self.attest,
             ("POST", "svids"): self.mint,
             ("POST", "jwt-svids"): self.mint_jwt,
             ("GET", "proxies"): self.proxies,
@@ -61,13 +60,20 @@ class Operations:
         }
 
     async def create_token(self, body: Any, caller: Caller | None) -> Any:
-        """`{agent, ttlSeconds}` → `{token, agent, expires}`; the token is shown once."""
+        """`{agent, ttlSeconds}` → `{token, agent, expires}`; the token is shown once. Without a body: an invitation."""
         fields = _object(body)
+        api, xds = self.addresses()
+        bundle = self.authority.bundle
+        if not fields:
+            invitation = JoinToken(api, xds, bundle.trust_domain.name, bundle.root_hashes[0], "", "")
+            return {"token": invitation.encode(), "agent": None, "expires": None}
         agent = _text(fields, "agent")
         try:
             agent_id(self.authority.trust_domain, agent)
         except SpiffeIdError as error:
             raise bad_request(f"agent: {error}") from error
+        if agent.startswith((f"{x509pop.METHOD}.", f"{oidc.METHOD}.")):
+            raise bad_request("agent: names that begin like this are given by other methods of attestation")
         ttl = fields.get("ttlSeconds", 600)
         if isinstance(ttl, bool) or not isinstance(ttl, int) or not 0 < ttl <= MAX_TOKEN_TTL.total_seconds():
             raise bad_request("ttlSeconds must be between 1 and 86400")
@@ -75,32 +81,9 @@ class Operations:
         expires = datetime.now(UTC) + timedelta(seconds=ttl)
         value = {"agent": agent, "expires": expires.isoformat()}
         await self.store.create(Key(JOIN_TOKENS, "", secret_hash(secret)), value)
-        api, xds = self.addresses()
-        bundle = self.authority.bundle
         token = JoinToken(api, xds, bundle.trust_domain.name, self.authority.active_root_hash, agent, secret)
         log.info("token.created", agent=agent, by=caller.name if caller else "")
         return {"token": token.encode(), "agent": agent, "expires": expires.isoformat(timespec="seconds")}
-
-    async def attest(self, body: Any, _: Caller | None) -> Any:
-        """A join token's secret and a signing request → the agent's SVID. The token is gone whatever follows."""
-        try:
-            message = node_protocol.decode_attest(body)
-        except NodeProtocolError as error:
-            raise bad_request(str(error)) from error
-        record = await self.store.take(Key(JOIN_TOKENS, "", secret_hash(message.secret)))
-        if record is None or datetime.fromisoformat(record.value["expires"]) <= datetime.now(UTC):
-            log.warning("agent.refused", reason="token")
-            text = (
-                "this join token was used, has expired, or never was; make a new one with pylis token create"
-            )
-            raise ApiError(403, "Forbidden", text)
-        agent = str(record.value["agent"])
-        try:
-            svid = self.authority.issue_agent(agent, message.csr)
-        except CaError as error:
-            raise bad_request(f"csr: {error}") from error
-        log.info("agent.attested", agent=agent, serial=f"{svid.serial:x}")
-        return node_protocol.attested_json(node_protocol.Attested(agent, svid.chain, self.authority.bundle))
 
     async def mint(self, body: Any, caller: Caller | None) -> Any:
         """`{spiffeId, csr, ttlSeconds, dnsNames}` → `{chain, bundle}` (PEM): an administrator's choice of identity."""

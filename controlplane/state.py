@@ -66,6 +66,8 @@ class MeshState:
             self._planned.add(node_id)
         return self.revision, self._snapshots[node_id][1]
 
-    def registrations_of(self, agent: str) -> tuple[Registration, ...]:
+    def registrations_of(
+        self, agent: str, selectors: frozenset[str] = frozenset()
+    ) -> tuple[Registration, ...]:
         """Without those of identities that are cut off."""
-        return self._mesh.registrations_of(agent)
+        return self._mesh.registrations_of(agent, selectors)

@@ -25,7 +25,11 @@ _ADDRESS: Final = re.compile(r"[^\s/@]+:[0-9]{1,5}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class JoinToken:
-    """`api` and `xds` are `host:port`; `root_hash` is SHA-256 hex of the root's DER."""
+    """`api` and `xds` are `host:port`; `root_hash` is SHA-256 hex of the root's DER.
+
+    Without `agent` and `secret` it is an invitation: it says where the mesh is and how to know it, and the agent
+    proves itself by another method. An invitation is no secret, and can be used by many.
+    """
 
     api: str
     xds: str
@@ -55,11 +59,13 @@ class JoinToken:
         if not isinstance(body, list) or len(cast("list[Any]", body)) != 6:
             raise TokenError("this join token is of another version")
         parts = cast("list[Any]", body)
-        if not all(isinstance(part, str) and part for part in parts):
+        if not all(isinstance(part, str) for part in parts) or not all(parts[:4]):
             raise TokenError("this join token is damaged: copy it whole")
         token = cls(*cast("list[str]", parts))
+        if bool(token.agent) != bool(token.secret):
+            raise TokenError("this join token is damaged: copy it whole")
         try:
-            agent_id(TrustDomain.parse(token.trust_domain), token.agent)
+            agent_id(TrustDomain.parse(token.trust_domain), token.agent or "invited")
         except SpiffeIdError as error:
             raise TokenError(f"this join token is damaged: {error}") from error
         if not (

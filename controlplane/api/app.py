@@ -29,6 +29,7 @@ OPEN_PATHS: Final = frozenset(
         "/.well-known/openid-configuration",
         "/keys",
         "/pylis/v1/attest",
+        "/pylis/v1/attest/challenge",
     }
 )
 MAX_BODY: Final = 3 * 1024 * 1024

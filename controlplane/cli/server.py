@@ -80,9 +80,15 @@ from controlplane.cli.output import Failure
     envvar="PYLIS_JWT_ISSUER",
     help="The https URL that JWT-SVIDs name as their issuer (OpenID Connect).  [default: the API's]",
 )
+@click.option(
+    "--node-attestation",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="PYLIS_NODE_ATTESTATION",
+    help="A YAML file: certificate authorities (x509pop) and OpenID providers that vouch for agents.",
+)
 def server(
     data_dir: Path, store: str, api: str, xds: str, trust_domain: str, root_namespace: str,
-    path_normalization: str, access_log: str, advertise: str, jwt_issuer: str,
+    path_normalization: str, access_log: str, advertise: str, jwt_issuer: str, node_attestation: Path | None,
 ) -> None:  # fmt: skip
     """Run the control plane: the policy API, the CA, and xDS for the sidecars.
 
@@ -95,6 +101,7 @@ def server(
     from ca.errors import AuthorityError, KeystoreError, SpiffeIdError
     from ca.spiffe_id import TrustDomain
     from controlplane import main
+    from controlplane.attestation_settings import SettingsError
     from controlplane.store.port import UnusableError
     from policies.workload import MeshSettings, PathNormalization
     from xds.plan import AccessLog
@@ -126,7 +133,9 @@ def server(
     if store != main.MEMORY_STORE and not store.startswith("sqlite:///"):
         raise Failure(f"--store {store!r} is not served", hint="use sqlite:///PATH or memory://")
     settings = MeshSettings(trust_domain, (), root_namespace, PathNormalization(path_normalization))
-    config = main.Config(data_dir, store, api, xds, settings, AccessLog(access_log), advertise, jwt_issuer)
+    config = main.Config(
+        data_dir, store, api, xds, settings, AccessLog(access_log), advertise, jwt_issuer, node_attestation
+    )
 
     def ready(api_address: str, xds_address: str) -> None:
         click.echo(f"ready  api https://{api_address}  xds {xds_address}  trust domain {trust_domain}")
@@ -135,7 +144,7 @@ def server(
 
     try:
         _run(main.run(config, ready))
-    except (main.PortTakenError, AuthorityError, KeystoreError, UnusableError) as error:
+    except (main.PortTakenError, SettingsError, AuthorityError, KeystoreError, UnusableError) as error:
         raise Failure(str(error)) from error
 
 

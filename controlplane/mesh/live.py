@@ -207,9 +207,11 @@ class LiveMesh:
             frozenset(i for i, n in self._nodes.items() if source in planning.key_sources(n.inbound))
         )
 
-    def registrations_of(self, agent: str) -> tuple[Registration, ...]:
+    def registrations_of(
+        self, agent: str, selectors: frozenset[str] = frozenset()
+    ) -> tuple[Registration, ...]:
         """What an agent may ever obtain, by name; without identities that are cut off."""
-        held = self._registrations.held_by(agent)
+        held = self._registrations.held_by(agent, selectors)
         return tuple(r for r in held if not self.revocations.covers(r.spiffe_id))
 
     def apply(self, edits: Iterable[Edit]) -> Affected:

@@ -161,7 +161,9 @@ async def test_it_has_a_certificate_signed_for_each_registration(
         await until(lambda: agent.holds("shop/a", "shop/b"))
         assert agent.link.is_connected
         assert agent.link.error is None
-        assert plane.asked(Hello) == [Hello("1")]
+        (hello,) = plane.asked(Hello)
+        assert hello.version == "1"
+        assert len(hello.instance) == 32
         assert len(plane.asked(Sign)) == 2
 
 

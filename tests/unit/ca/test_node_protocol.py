@@ -19,12 +19,17 @@ from ca.node_protocol import (
     Authorized,
     Entry,
     Hello,
+    KeyEvidence,
+    OidcEvidence,
+    Ping,
+    Pong,
     Refused,
     RenewAgent,
     Sign,
     Signed,
     SignedJwt,
     SignJwt,
+    TokenEvidence,
 )
 from ca.registrations import Registration
 from ca.service import CertificateAuthority
@@ -54,7 +59,7 @@ def test_an_entry_is_what_an_agent_needs_of_a_registration() -> None:
 
 
 def test_an_agents_messages_are_read_back() -> None:
-    messages = [Hello(""), Hello("7"), Sign(1, "shop/orders", b"\x30\x00"), RenewAgent(2, b"\x30"),
+    messages = [Hello(""), Hello("7", "ab"), Pong(5), Sign(1, "shop/orders", b"\x30\x00"), RenewAgent(2, b"\x30"),
                 SignJwt(3, "shop/orders", ("db", "web")), SignJwt(4, "a/b", ()), Acknowledge(7)]  # fmt: skip
     assert protocol.decode_from_agent(protocol.encode(messages)) == messages
 
@@ -68,14 +73,23 @@ def test_the_servers_messages_are_read_back(bundle: TrustBundle) -> None:
         SignedJwt(3, "a.b.c", 1, 2),
         Signed(1, (b"a", b"b")),
         Refused(2, "no"),
+        Ping(5),
+        Authorized((), bundle, cut_off=("spiffe://example.org/ns/shop/sa/orders",)),
     ]
     assert protocol.decode_from_server(protocol.encode(messages)) == messages
 
 
 def test_attestation_is_read_back(bundle: TrustBundle) -> None:
-    request, answer = Attest("secret", b"\x30"), Attested("one", (b"leaf", b"ca"), bundle)
-    assert protocol.decode_attest(json.loads(protocol.encode_attest(request))) == request
+    answer = Attested("one", (b"leaf", b"ca"), bundle)
+    for evidence in (TokenEvidence("secret"), KeyEvidence("c1", b"\x00"), OidcEvidence("a.b.c")):
+        request = Attest(evidence, b"\x30")
+        assert protocol.decode_attest(json.loads(protocol.encode_attest(request))) == request
     assert protocol.decode_attested(json.loads(json.dumps(protocol.attested_json(answer)))) == answer
+
+
+def test_evidence_of_no_known_kind_is_refused() -> None:
+    with pytest.raises(NodeProtocolError, match="method is none of"):
+        protocol.decode_attest({"method": "hope", "secret": "x", "csr": "AA=="})
 
 
 def test_an_agent_cannot_speak_as_the_server(bundle: TrustBundle) -> None:
@@ -120,4 +134,6 @@ def test_frames_are_bounded() -> None:
 
 
 def test_secrets_are_not_in_the_repr() -> None:
-    assert "s3cret" not in repr(Attest("s3cret", b"")) + repr(Sign(1, "a/b", b"s3cret"))
+    assert "s3cret" not in repr(Attest(TokenEvidence("s3cret"), b"")) + repr(
+        Attest(OidcEvidence("s3cret"), b"")
+    ) + repr(Sign(1, "a/b", b"s3cret"))

@@ -16,6 +16,8 @@ EDGES = (
     "controlplane/authority_operations.py",
     "controlplane/load/fleet.py", "controlplane/load/installation.py", "controlplane/load/measure.py",
     "controlplane/load/command.py",
+    "controlplane/agents.py", "controlplane/agent_operations.py", "controlplane/node_attestation.py",
+    "controlplane/oidc_keys.py",
 )  # fmt: skip
 FORBIDDEN = frozenset(
     {

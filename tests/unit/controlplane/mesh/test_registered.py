@@ -11,8 +11,10 @@ DOMAIN = TrustDomain("example.org")
 
 
 def a_registration(name: str, *agents: str) -> WorkloadRegistration:
+    path, hour = f"/ns/shop/sa/{name}", timedelta(hours=1)
+    selectors, named = frozenset({"unix:uid:1"}), frozenset(a for a in agents if ":" not in a)
     return WorkloadRegistration(
-        "shop", name, name, frozenset({"unix:uid:1"}), frozenset(agents), timedelta(hours=1), (), ""
+        "shop", name, path, selectors, named, frozenset(agents) - named, hour, hour, (), "", frozenset()
     )
 
 
@@ -32,3 +34,15 @@ def test_it_says_whom_a_change_concerns() -> None:
     assert table.add("b", a_registration("b", "*")) == {"*"}
     assert table.remove("a") == {"one", "two"}
     assert [r.name for r in table.held_by("one")] == ["shop/b"]
+
+
+def test_agents_are_found_by_what_their_attestation_says_too() -> None:
+    table = Registrations(DOMAIN)
+    both, one = "x509pop:subject:cn:web", "x509pop:ca:fingerprint:ab"
+    concerned = table.add("a", a_registration("a", both, one))
+    table.add("b", a_registration("b", "named"))
+    assert concerned == {"*"}
+    assert table.held_by("x", frozenset({both})) == ()
+    assert [r.name for r in table.held_by("x", frozenset({both, one, "other:y"}))] == ["shop/a"]
+    assert table.remove("a") == {"*"}
+    assert table.held_by("x", frozenset({both, one})) == ()
