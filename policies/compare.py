@@ -7,43 +7,22 @@ is decided once. Each difference comes with a request that `evaluate` answers so
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from policies.attributes import Attribute, Key
-from policies.evaluate import Decision, Facts, Outside, evaluate, holds, seen_in
+from policies.evaluate import Facts, holds, seen_in
 from policies.pattern import TooManyError
 from policies.predicate import Condition, Exact, Present
 from policies.problem import Origin
 from policies.program import Clause, DecisionProgram
-from policies.request import Request
+from policies.side import Side, Witness
 from policies.space import Choice, a_request, apply, partition
 from policies.workload import MeshSettings, MtlsMode
 
 MAX_PARTS: Final = 100_000
 MAX_SAMPLES: Final = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Side:
-    """A program with what decides beside it."""
-
-    program: DecisionProgram
-    settings: MeshSettings
-    mode: MtlsMode = MtlsMode.STRICT
-
-    def decide(self, witness: Witness) -> Decision:
-        outside = Outside(authorizers=witness.authorizers)
-        return evaluate(self.program, witness.request, self.settings, self.mode, outside)
-
-
-@dataclass(frozen=True, slots=True)
-class Witness:
-    """A request, and what each external authorizer would answer."""
-
-    request: Request
-    authorizers: Mapping[str, bool] = field(default_factory=dict[str, bool])
 
 
 @dataclass(frozen=True, slots=True)

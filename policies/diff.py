@@ -7,24 +7,19 @@ and namespaces that selectors can tell apart, on every port that policies name a
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from itertools import product
 from typing import Final
 
 from policies.attributes import Attribute
-from policies.authorization_policy import AuthorizationPolicy
-from policies.compare import Side, Witness, compare
+from policies.compare import compare
 from policies.evaluate import Decision
-from policies.lower import lower, rule_name
 from policies.pattern import TooManyError
-from policies.peer_authentication import PeerAuthentication, effective_mode
-from policies.problem import Origin
-from policies.program import Protocol, Revoked
-from policies.request_authentication import RequestAuthentication, authentication
-from policies.select import select
+from policies.program import Protocol
+from policies.side import Policies, Side, Target, Witness, side
 from policies.values import read_port
-from policies.workload import MeshSettings, Workload
+from policies.workload import Workload
 
 MAX_WORKLOADS: Final = 4096
 OTHER: Final = "other"
@@ -36,34 +31,6 @@ class Relation(StrEnum):
     LESS = "less permissive"
     MORE = "more permissive"
     INCOMPARABLE = "incomparable"
-
-
-@dataclass(frozen=True, slots=True)
-class Policies:
-    """One side: everything that decides. `peer_authentications` oldest first."""
-
-    settings: MeshSettings
-    authorization: tuple[AuthorizationPolicy, ...] = ()
-    peer_authentications: tuple[PeerAuthentication, ...] = ()
-    request_authentications: tuple[RequestAuthentication, ...] = ()
-    revoked: Revoked = Revoked()
-
-    def rule_origin(self, name: str) -> Origin:
-        """Where the rule that a decision names is written."""
-        for policy in self.authorization:
-            for index, rule in enumerate(policy.rules):
-                if rule_name(policy, index) == name:
-                    return rule.origin
-        return Origin()
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A port of a workload, and how its bytes are read."""
-
-    workload: Workload
-    port: int
-    protocol: Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,26 +64,17 @@ class Diff:
 def diff(old: Policies, new: Policies, targets: Sequence[Target]) -> Diff:
     """Raises: TooManyError."""
     changes, tokens = list[Change](), dict[str, None]()
+    met = set[tuple[Side, Side]]()
     for target in targets:
         before, after = side(old, target), side(new, target)
+        if not target.named:
+            if (before, after) in met:
+                continue
+            met.add((before, after))
         if before.program.authentication != after.program.authentication:
             tokens[f"{target.workload.namespace}/{target.workload.name}"] = None
         changes += _changes(target, before, after)
     return Diff(tuple(changes), tuple(tokens))
-
-
-def side(policies: Policies, target: Target) -> Side:
-    """What decides about requests to a target."""
-    settings, workload = policies.settings, target.workload
-    program = lower(
-        select(policies.authorization, workload, settings),
-        settings,
-        port=target.port,
-        protocol=target.protocol,
-        authentication=authentication(policies.request_authentications, workload, settings),
-    )
-    mode = effective_mode(policies.peer_authentications, workload, target.port, settings)
-    return Side(replace(program, revoked=policies.revoked), settings, mode)
 
 
 def _changes(target: Target, before: Side, after: Side) -> Iterable[Change]:
@@ -138,7 +96,7 @@ def all_targets(*sides: Policies) -> list[Target]:
     """A workload of every kind that the selectors of all sides tell apart, on every port. Raises: TooManyError."""
     ports = _ports(sides)
     protocols = tuple(Protocol)
-    return [Target(*parts) for parts in product(_workloads(sides), ports, protocols)]
+    return [Target(*parts, named=False) for parts in product(_workloads(sides), ports, protocols)]
 
 
 def _ports(sides: Sequence[Policies]) -> list[int]:

@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policies.authorization_policy import AuthorizationPolicy, parse
-from policies.compare import Side, Variants, Witness, compare
+from policies.compare import Variants, compare
 from policies.document import Document
 from policies.lower import lower
 from policies.program import Protocol
 from policies.request import Request
 from policies.select import select
+from policies.side import Side, Witness
 from policies.workload import MeshSettings, MtlsMode, PathNormalization, Workload
 
 TARGET = Workload("shop", "b", "b", {"app": "b"})
