@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import product
+from string import hexdigits
 from typing import Any, Final, assert_never
 
 from policies.attributes import Attribute, Key
@@ -157,7 +158,7 @@ def _choices(group: Sequence[Condition], settings: MeshSettings, protocol: Proto
             | Attribute.TRUST_DOMAIN
             | Attribute.SNI
         ):
-            return _callers(group)
+            return _callers(group, settings)
         case Attribute.SOURCE_IP:
             return [Choice({"source_ip": address}) for address in _addresses(group)]
         case Attribute.REMOTE_IP:
@@ -183,12 +184,14 @@ def _choices(group: Sequence[Condition], settings: MeshSettings, protocol: Proto
 # --- the caller ---
 
 
-def _callers(group: Sequence[Condition]) -> Iterable[Choice]:
-    """Plaintext, and identities: of SPIFFE's usual form where one does."""
+def _callers(group: Sequence[Condition], settings: MeshSettings) -> Iterable[Choice]:
+    """Plaintext, and identities: of this mesh, or at least of the usual form, where one does."""
     wanted = [_identity_pattern(c.key.attribute, v) for c in group for v in c.values]
     names = [n for c in group if c.key.attribute is Attribute.SNI for n in map(text_pattern, c.values)]
-    found = representatives([*filter(None, wanted), _WELL_FORMED], _PRINCIPALS)
-    found.sort(key=lambda principal: not _SPIFFE.fullmatch(principal))
+    ours = (*literal(settings.trust_domain), *_WELL_FORMED[len(SEGMENT) :])
+    found = representatives([*filter(None, wanted), _WELL_FORMED, ours], _PRINCIPALS)
+    start = f"{settings.trust_domain}/"
+    found.sort(key=lambda name: (not _SPIFFE.fullmatch(name), not name.startswith(start)))
     servers = representatives(names) if names else [""]
     yield Choice({"principal": None, "sni": ""})
     for principal, server in product(found, servers):
@@ -287,10 +290,20 @@ def _paths(mode: PathNormalization) -> Alphabet:
             return None
         if character == "/":
             return None if state in ("/.", "/..") or (merging and state == "/") else "/"
+        if character == "%":
+            return "%"
+        if character in hexdigits and state == "%":
+            return f"%{character}"
+        if character in hexdigits and str(state)[0] == "%":
+            return "long" if _stays_escaped(f"{state}{character}", mode) else None
         grown = f"{state}{character}"
         return grown if grown in ("/.", "/..") else "long"
 
     return Alphabet(step=step, ends=lambda state: state not in ("", "/.", "/.."))
+
+
+def _stays_escaped(escape: str, mode: PathNormalization) -> bool:
+    return normalize(f"/a{escape}", mode) == f"/a{escape}"
 
 
 def _headers(group: Sequence[Condition], name: str) -> Iterable[Choice]:

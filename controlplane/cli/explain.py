@@ -48,8 +48,8 @@ def explain(
       pylis explain intruder orders --method GET --path /orders/7
     """
     from controlplane.cli.explain_answer import answer
-    from controlplane.cli.explain_mesh import fetch_mesh, read_mesh
     from controlplane.cli.explain_question import Words, ask, read_headers
+    from controlplane.cli.mesh_source import fetch_mesh, read_mesh
 
     typed = Words(caller, target, headers=read_headers(headers), **words)
     mesh = read_mesh(files, trust_domain) if files else fetch_mesh(client, trust_domain)

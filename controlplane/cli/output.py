@@ -87,13 +87,18 @@ def to_json(data: Any) -> str:
 
 
 def columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table with a header; see `aligned`."""
+    return aligned([header, *rows])
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Left-aligned columns, two blanks apart; the last is never padded."""
-    widths = [max((len(row[i]) for row in [header, *rows]), default=0) for i in range(len(header))]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(
             cell if i == len(widths) - 1 else cell.ljust(widths[i]) for i, cell in enumerate(row)
         ).rstrip()
-        for row in [header, *rows]
+        for row in rows
     ]
 
 

@@ -10,6 +10,10 @@ from controlplane.cli.lazy import LazyCommands, Table
 
 COMMANDS: Final[Table] = {
     "test": ("controlplane.cli.policy_test:policy_test", "Run PolicyTest documents."),
+    "diff": (
+        "controlplane.cli.policy_diff:policy_diff",
+        "Who gains or loses what between two sets of policies.",
+    ),
 }
 
 

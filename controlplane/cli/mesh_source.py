@@ -1,4 +1,4 @@
-"""The mesh that `pylis explain` asks: from files (resources, a mesh.yaml) or from the server."""
+"""The mesh that commands ask about: from files (resources, a mesh.yaml), from git, or from the server."""
 
 from __future__ import annotations
 
@@ -15,33 +15,55 @@ from controlplane.local import layout, mesh_file
 from controlplane.mesh.mesh import Mesh
 from controlplane.resources import kinds
 from controlplane.resources.read import check, read_paths
+from policies import policy_test
 from policies.document import Document, Json
 from policies.problem import Problem
 from policies.workload import MeshSettings
 
+POLICY_KINDS: Final = frozenset(
+    {"AuthorizationPolicy", "PeerAuthentication", "RequestAuthentication", "Quarantine"}
+)
 DEFAULT_TRUST_DOMAIN: Final = "cluster.local"
 _ANY_PORT: Final = (
     20000  # of a mesh.yaml only names and service ports are asked, never where a sidecar listens
 )
 
 
-def read_mesh(files: Sequence[str], trust_domain: str) -> Mesh:
+def read_mesh(files: Sequence[str], trust_domain: str = "", closing: str = "nothing was asked.") -> Mesh:
     """Raises: Failure with every problem of the files."""
     documents, problems = read_paths(files)
+    return mesh_of(documents, problems, trust_domain, closing)
+
+
+def mesh_of(
+    documents: Sequence[Document],
+    problems: Sequence[Problem],
+    trust_domain: str = "",
+    closing: str = "nothing was asked.",
+    *,
+    with_policies: bool = True,
+) -> Mesh:
+    """The mesh of documents that were read, oldest first; `with_policies`: those that a mesh.yaml names, too.
+
+    Raises: Failure with every problem.
+    """
+    found = list(problems)
     settings = MeshSettings(trust_domain or DEFAULT_TRUST_DOMAIN)
     resources = list[Document]()
     for document in documents:
+        if document.kind == policy_test.KIND:
+            continue
         if document.kind or "workloads" not in document.value:
             resources.append(document)
             continue
-        local, more = _expand(document, problems)
+        local, more = _expand(document, found, with_policies=with_policies)
         resources += more
         if local is not None and not trust_domain:
             settings = replace(settings, trust_domain=local.trust_domain)
-    accepted, found = check(_first_of_each_file(resources))
-    errors = [problem for problem in [*problems, *found] if problem.is_error]
+    accepted, wrong = check(_first_of_each_file(resources))
+    errors = [problem for problem in [*found, *wrong] if problem.is_error]
     if errors:
-        raise fail_with(errors, "nothing was explained.")
+        raise fail_with(errors, closing)
     return _mesh(settings, [document for _, document in accepted])
 
 
@@ -57,7 +79,15 @@ def fetch_mesh(connect: Callable[[], Client], trust_domain: str) -> Mesh:
     return _mesh(MeshSettings(domain), documents)
 
 
-def _expand(document: Document, problems: list[Problem]) -> tuple[mesh_file.MeshFile | None, list[Document]]:
+def registry_of(files: Sequence[str]) -> tuple[list[Document], list[Problem]]:
+    """What files say of workloads and services, without any policy; a mesh.yaml stays one."""
+    documents, problems = read_paths(files)
+    return [d for d in documents if d.kind not in POLICY_KINDS], problems
+
+
+def _expand(
+    document: Document, problems: list[Problem], *, with_policies: bool
+) -> tuple[mesh_file.MeshFile | None, list[Document]]:
     """What `pylis up` would apply for a mesh.yaml: its workloads as resources, and its policies."""
     local, found = mesh_file.parse(document)
     problems += found
@@ -65,6 +95,8 @@ def _expand(document: Document, problems: list[Problem]) -> tuple[mesh_file.Mesh
         return None, []
     placed = layout.place(local, iter(count(_ANY_PORT)), "/nowhere")
     written = [Document(cast("dict[str, Json]", value), document.file) for value in layout.resources(placed)]
+    if not with_policies:
+        return local, written
     folder = Path(document.file).parent
     policies, more = read_paths([folder / path for path in local.policies])
     problems += more
