@@ -15,13 +15,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import structlog
 
 from bench.data_plane import cost_ratios
 from bench.sidecar_start import start_ratios
+from controlplane.cli.client import RefusedError, connect
 from demo.client import Http
 from demo.mesh import DemoMesh
 
@@ -78,8 +80,6 @@ def demo_once() -> float:
 
 def edits(mesh: DemoMesh, rounds: int) -> list[float]:
     """The API has accepted an edit → a request on a connection that was open before is denied; ms."""
-    from controlplane.cli.client import RefusedError, connect
-
     client = connect(mesh.kubeconfig)
     live = Http(mesh.workload("shop/frontend")["httpProxy"], "catalog.shop:8080", proxy=True)
     path = "/apis/security.istio.io/v1/namespaces/shop/authorizationpolicies"
@@ -104,6 +104,52 @@ def resident(pid: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
+def idle_memory() -> dict[str, float]:
+    """MB of a server with an empty store, and of an agent that has joined it and has nothing to do."""
+    with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
+        state = Path(directory)
+        server = stack.enter_context(
+            _running(state, "server", "--data-dir", "s", "--api", "127.0.0.1:0", "--xds", "127.0.0.1:0")
+        )
+        kubeconfig = state / "s" / "kubeconfig"
+        _until(kubeconfig.exists)
+        token = connect(kubeconfig).request("POST", "/pylis/v1/tokens", {"agent": "idle", "ttlSeconds": 60})[
+            "token"
+        ]
+        agent = stack.enter_context(
+            _running(state, "agent", "run", "--data-dir", "a", "--no-envoy", "--token", token)
+        )
+        status = state / "a" / "status.json"
+        _until(lambda: status.exists() and json.loads(status.read_text())["connected"])
+        time.sleep(1)  # what it does on its way there is not idling
+        return {"server": resident(server.pid), "agent": resident(agent.pid)}
+
+
+@contextmanager
+def _running(directory: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A pylis process as users run it: without the packages that only developers have (structlog imports rich)."""
+    hidden = directory / "hidden" / "rich"
+    hidden.mkdir(parents=True, exist_ok=True)
+    (hidden / "__init__.py").write_text("raise ImportError")
+    child = subprocess.Popen(
+        [sys.executable, "-m", "controlplane.cli", *arguments], cwd=directory, stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(hidden.parent)},
+    )  # fmt: skip
+    try:
+        yield child
+    finally:
+        child.terminate()
+        child.wait()
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not condition():
+        if time.monotonic() > end:
+            raise RuntimeError("waited 30 s")
+        time.sleep(0.02)
+
+
 def main() -> None:
     line("S1", [server_start() for _ in range(10)], "s", 0.8, "istiod 0.10, kuma-cp 1.6, spire-server 0.08")
     line("S2", [demo_once()], "s", 20, "none")
@@ -115,11 +161,11 @@ def main() -> None:
             10,
             "Envoy's own part 2.2; Istio: not before the drain; Kuma about 1 s",
         )
-        children = mesh.info["children"]
-        for part, target, peers in (
-            ("server", 90, "istiod 94, kuma-cp 98, spire-server 91"), ("agent", 50, "spire-agent 55"),
-        ):  # fmt: skip
-            line("S4", [resident(children[part])], "MB", target, peers, part=part)
+    idle = [idle_memory() for _ in range(3)]
+    for part, target, peers in (
+        ("server", 90, "istiod 94, kuma-cp 98, spire-server 91"), ("agent", 50, "spire-agent 55"),
+    ):  # fmt: skip
+        line("S4", [memory[part] for memory in idle], "MB", target, peers, part=part)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     ratios, by_xds, static = asyncio.run(start_ratios())
     line("D1", ratios, "x", 1.3, f"the same configuration, static: {static:.0f} ms; by xDS {by_xds:.0f} ms")

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from google.protobuf import any_pb2, duration_pb2, empty_pb2, struct_pb2, timestamp_pb2, wrappers_pb2
-from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from xds.errors import SchemaError
+from xds.schema.on_demand import OnDemand, files_of
 
 TYPE_URL_PREFIX: Final = "type.googleapis.com/"
 _WELL_KNOWN: Final = (any_pb2, duration_pb2, empty_pb2, struct_pb2, timestamp_pb2, wrappers_pb2)
@@ -29,15 +29,9 @@ _FILE: Final = Path(__file__).with_name("descriptors.binpb")
 
 @cache
 def pool() -> DescriptorPool:
-    """The private pool with every message of the schema."""
-    result = DescriptorPool()
-    for module in _WELL_KNOWN:
-        file = FileDescriptorProto()
-        module.DESCRIPTOR.CopyToProto(file)
-        result.Add(file)
-    for file in FileDescriptorSet.FromString(_FILE.read_bytes()).file:
-        result.Add(file)
-    return result
+    """The private pool with every message of the schema; each is built when it is first asked for."""
+    known = [module.DESCRIPTOR.serialized_pb for module in _WELL_KNOWN]
+    return DescriptorPool(OnDemand([*known, *files_of(_FILE.read_bytes())]))
 
 
 @cache
