@@ -32,6 +32,12 @@ def custom_prefix(provider: str) -> str:
 
 OUTBOUND_HTTP = "outbound:http"
 
+# where all of a namespace's TCP is redirected to
+INTERCEPTED_INBOUND = "intercepted:inbound"
+INTERCEPTED_OUTBOUND = "intercepted:outbound"
+ELSEWHERE = "outbound:elsewhere"  # routes of HTTP that leaves the mesh's networks
+PASSTHROUGH = "passthrough"  # the cluster that goes on to where a connection was meant for
+
 
 def inbound(port_name: str) -> str:
     """Listener of one port of the workload."""

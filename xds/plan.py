@@ -59,6 +59,26 @@ Address = SocketAddress | PipeAddress
 
 
 @dataclass(frozen=True, slots=True)
+class OriginalDestination:
+    """Wherever the connection was going before it was redirected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interception:
+    """All TCP of the workload's network namespace is redirected to its sidecar.
+
+    What comes in arrives at `inbound`, what goes out at `outbound`, each with the address it was meant for.
+    `networks` (CIDR) are those the workload is in: peers are reached there, and nothing goes there in plain text.
+    `passthrough`: what is meant for elsewhere and for no service goes on as it is; otherwise it is closed.
+    """
+
+    inbound: tuple[SocketAddress, ...]
+    outbound: tuple[SocketAddress, ...]
+    networks: tuple[str, ...]
+    passthrough: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class InboundPort:
     """One port of the proxy's own workload: mTLS comes in at `listen`, plain bytes go to `app`.
 
@@ -70,7 +90,7 @@ class InboundPort:
     port: int
     protocol: AppProtocol
     listen: SocketAddress
-    app: Address
+    app: Address | OriginalDestination
     mtls: MtlsMode
     program: DecisionProgram
     cut: str = ""
@@ -122,3 +142,4 @@ class ProxyPlan:
     trusted_proxies: int = 0
     explain_denials: bool = False
     jwks: tuple[tuple[str, str], ...] = ()
+    interception: Interception | None = None

@@ -15,7 +15,7 @@ from ca.revocation import Revocations
 from ca.spiffe_id import SpiffeId, TrustDomain, workload_id
 from controlplane.mesh.mesh import Mesh, workload
 from controlplane.resources.service_entry import ServiceEntry, ServicePort
-from controlplane.resources.workload_entry import WorkloadEntry
+from controlplane.resources.workload_entry import InterceptionLayout, WorkloadEntry
 from policies.lower import lower
 from policies.peer_authentication import effective_mode
 from policies.program import DecisionProgram, Protocol, Revoked
@@ -29,6 +29,8 @@ from xds.plan import (
     AppProtocol,
     Destination,
     InboundPort,
+    Interception,
+    OriginalDestination,
     PipeAddress,
     ProxyPlan,
     SocketAddress,
@@ -51,19 +53,20 @@ def inbound_ports(
     entry: WorkloadEntry, services: Iterable[ServiceEntry], look: Lookups
 ) -> Iterator[InboundPort]:
     """The entry's own ports; `services`: those it is behind, oldest first."""
-    seen: set[str] = set()
+    seen: set[str | int] = set()
     for service in services:
         for port in service.ports:
-            layout = entry.sidecar.inbound.get(port.name) if entry.sidecar else None
-            if layout is None or port.name in seen:
+            app = _application(entry, port)
+            names = {port.name, target(port)} if isinstance(app, OriginalDestination) else {port.name}
+            if app is None or names & seen:
                 continue
-            seen.add(port.name)
+            seen |= names
             yield InboundPort(
                 name=port.name,
                 port=target(port),
                 protocol=AppProtocol(port.protocol),
-                listen=_endpoint(entry, port),
-                app=_address(layout),
+                listen=SocketAddress(entry.address, _port(entry, port)),
+                app=app,
                 mtls=look.mode(entry, port),
                 program=look.program(entry, port),
                 cut=look.cut(entry, port),
@@ -82,7 +85,7 @@ def destination(
         host=host,
         port=port.number,
         protocol=AppProtocol(port.protocol),
-        endpoints=tuple(sorted({_endpoint(member, port) for member in trusted})),
+        endpoints=tuple(sorted({e for member in trusted for e in _endpoints(member, port)})),
         identities=tuple(sorted(names)),
         mtls=modes != {MtlsMode.DISABLE},
         cut=_mark({str(one) for one in identities.values()} - names),
@@ -129,6 +132,7 @@ def proxy_plan(
         trusted_proxies=settings.trusted_proxies,
         explain_denials=settings.explain_denials,
         jwks=tuple((source, jwks[source]) for source in sorted(key_sources(inbound)) if source in jwks),
+        interception=interception(entry.sidecar.interception),
     )
 
 
@@ -241,8 +245,41 @@ def target(port: ServicePort) -> int:
     return port.target_port or port.number
 
 
-def _endpoint(entry: WorkloadEntry, port: ServicePort) -> SocketAddress:
-    return SocketAddress(entry.address, entry.ports.get(port.name, target(port)))
+def _application(entry: WorkloadEntry, port: ServicePort) -> Address | OriginalDestination | None:
+    """Where a port's requests go from the sidecar; None when the sidecar does not serve the port."""
+    if entry.sidecar is None:
+        return None
+    if entry.sidecar.interception is not None:
+        return OriginalDestination()
+    layout = entry.sidecar.inbound.get(port.name)
+    return None if layout is None else _address(layout)
+
+
+def _port(entry: WorkloadEntry, port: ServicePort) -> int:
+    return entry.ports.get(port.name, target(port))
+
+
+def _endpoints(entry: WorkloadEntry, port: ServicePort) -> list[SocketAddress]:
+    taken = entry.sidecar.interception if entry.sidecar else None
+    addresses = {entry.address, *(taken.addresses if taken else ())}
+    return [SocketAddress(address, _port(entry, port)) for address in addresses]
+
+
+def interception(layout: InterceptionLayout | None) -> Interception | None:
+    if layout is None:
+        return None
+    return Interception(
+        inbound=tuple(
+            SocketAddress(host, layout.inbound_port)
+            for host in ("0.0.0.0", *(["::"] if layout.ipv6 else []))  # noqa: S104 - what is redirected arrives at any address
+        ),
+        outbound=tuple(
+            SocketAddress(host, layout.outbound_port)
+            for host in ("127.0.0.1", *(["::1"] if layout.ipv6 else []))
+        ),
+        networks=layout.networks,
+        passthrough=layout.passthrough,
+    )
 
 
 def _socket(text: str) -> SocketAddress:

@@ -35,12 +35,28 @@ class UpstreamLayout:
 
 
 @dataclass(frozen=True, slots=True)
+class InterceptionLayout:
+    """All TCP of the workload is redirected to the sidecar, on these two ports.
+
+    `addresses`: where else than at its `address` the workload is; `networks` (CIDR): those it is in.
+    """
+
+    inbound_port: int
+    outbound_port: int
+    ipv6: bool
+    addresses: tuple[str, ...]
+    networks: tuple[str, ...]
+    passthrough: bool
+
+
+@dataclass(frozen=True, slots=True)
 class SidecarLayout:
     """`inbound`: port name → the application's `host:port` or `unix:///path`; `http_proxy` "" for none."""
 
     inbound: Mapping[str, str]
     http_proxy: str = ""
     upstreams: tuple[UpstreamLayout, ...] = ()
+    interception: InterceptionLayout | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +118,7 @@ def _sidecar(root: Fields, text: str | None) -> SidecarLayout | None:
         root.add(codes.BAD_FORMAT, _WHERE, "is no JSON object")
         return None
     layout = Fields(root.document, _WHERE, cast("dict[str, Json]", value), root.problems)
-    layout.only("inbound", "httpProxy", "upstreams")
+    layout.only("inbound", "httpProxy", "upstreams", "interception")
     inbound = layout.text_map("inbound")
     for name, target in inbound.items():
         if not target.startswith("unix:///"):
@@ -110,7 +126,38 @@ def _sidecar(root: Fields, text: str | None) -> SidecarLayout | None:
     proxy = layout.text("httpProxy")
     if proxy:
         _check(layout, "httpProxy", proxy)
-    return SidecarLayout(inbound, proxy, tuple(_upstream(item) for item in layout.children("upstreams")))
+    upstreams = tuple(_upstream(item) for item in layout.children("upstreams"))
+    taken = layout.child("interception")
+    return SidecarLayout(inbound, proxy, upstreams, _interception(taken) if taken.value else None)
+
+
+def _interception(item: Fields) -> InterceptionLayout:
+    item.only("inboundPort", "outboundPort", "ipv6", "addresses", "networks", "passthrough")
+    addresses, networks = item.texts("addresses"), item.texts("networks")
+    for index, text in enumerate(addresses):
+        if not _is_address(text):
+            item.add(codes.BAD_FORMAT, f"addresses[{index}]", f'"{text}" is no IP address')
+    for index, text in enumerate(networks):
+        if not _is_network(text):
+            item.add(codes.BAD_FORMAT, f"networks[{index}]", f'"{text}" is no network, like 172.18.0.0/16')
+    if not networks:
+        item.add(codes.EMPTY_LIST, "networks", "names no network", "for example [172.18.0.0/16]")
+    return InterceptionLayout(
+        item.integer("inboundPort", low=1, high=65535, required=True),
+        item.integer("outboundPort", low=1, high=65535, required=True),
+        item.boolean("ipv6"),
+        addresses,
+        networks,
+        item.boolean("passthrough"),
+    )
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _upstream(item: Fields) -> UpstreamLayout:

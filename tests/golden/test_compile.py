@@ -68,7 +68,7 @@ def test_what_is_remembered_is_what_would_be_compiled(source: Path) -> None:
         planner = Planner(mesh)
         plans = [plan for node in planner.node_ids if (plan := planner.plan(node)) is not None]
         assert [compiler.snapshot(plan) for plan in plans] == [compile_plan(plan) for plan in plans]
-        for plan in plans:
+        for plan in (plan for plan in plans if plan.interception is None):
             listened = {
                 f"inbound:{port.name}": schema.encode(clusters.address(port.listen)) for port in plan.inbound
             }

@@ -11,20 +11,21 @@ and an edit costs what it changed. A part is given nothing but what it may depen
     program     one DecisionProgram and its surroundings: the authorization of a port
     destination one Destination: cluster and endpoints
     outbound    one loopback listener; and its routes, which depend on all destinations
+    intercepted two listeners for all there is, where the namespace's TCP is redirected
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from policies.program import DecisionProgram, Protocol
 from xds import names
-from xds.compile import clusters, listeners, rbac, routes
+from xds.compile import clusters, intercepted, listeners, rbac, routes
 from xds.compile.memo import ByIdentity, Recent
 from xds.compile.surroundings import Surroundings
-from xds.plan import Destination, InboundPort, ProxyPlan, SocketAddress, Upstream
+from xds.plan import Destination, InboundPort, Interception, ProxyPlan, SocketAddress, Upstream
 from xds.snapshot import Resource, Snapshot
 
 _NO_PROGRAM: Final = DecisionProgram(Protocol.HTTP, 0)
@@ -74,9 +75,12 @@ class Compiler:
 
         for port in plan.inbound:
             found.append(self._app(port))
-            found.append(self._listener(port, around, settings))
             found += self._authorization(port, around(port.program))
-        found += scope.parts
+        if plan.interception is None:
+            found += [self._listener(port, around, settings) for port in plan.inbound]
+            found += scope.parts
+        else:
+            found += self._intercepted(plan, plan.interception, around, settings)
         for make, key in _outbound(plan, scope, settings):
             found += self._recent.get(key, make)
         return Snapshot.of(found, previous)
@@ -109,6 +113,24 @@ class Compiler:
         place = lambda: (Resource.of(name, listeners.at(template.body, port.listen)),)  # noqa: E731
         return self._recent.get((template.version, port.listen), place)[0]
 
+    def _intercepted(
+        self,
+        plan: ProxyPlan,
+        taken: Interception,
+        around: Callable[[DecisionProgram], Surroundings],
+        settings: ProxyPlan,
+    ) -> list[Resource]:
+        bare = [
+            replace(port, program=listeners.needed(port.program), listen=_ANYWHERE) for port in plan.inbound
+        ]
+        ports = tuple((port, around(port.program)) for port in bare)
+        near = tuple(intercepted.reachable(target, taken) for target in plan.destinations)
+        return [
+            *self._recent.get(("in", ports, settings), lambda: _intercepted_inbound(ports, taken, settings)),
+            *(part for one in near for part in self._recent.get(one, lambda one=one: _destination(one))),
+            *self._recent.get(("out", near, settings), lambda: _intercepted_outbound(near, taken, settings)),
+        ]
+
     def _authorization(self, port: InboundPort, around: Surroundings) -> Parts:
         known = self._programs.get(port.program, lambda _: {})
         key = (port.name, around)
@@ -116,6 +138,27 @@ class Compiler:
             message = rbac.extension(port.name, port.program, around)
             known[key] = (Resource.of(names.authorization(port.name), message),)
         return known[key]
+
+
+def _intercepted_inbound(
+    ports: Sequence[tuple[InboundPort, Surroundings]], taken: Interception, settings: ProxyPlan
+) -> Parts:
+    name = names.INTERCEPTED_INBOUND
+    return (Resource.of(name, intercepted.inbound(ports, taken, settings)),)
+
+
+def _intercepted_outbound(
+    destinations: tuple[Destination, ...], taken: Interception, settings: ProxyPlan
+) -> Parts:
+    named = [target for target in destinations if target.protocol.is_http]
+    found = [
+        Resource.of(names.INTERCEPTED_OUTBOUND, intercepted.outbound(destinations, taken, settings)),
+        Resource.of(names.OUTBOUND_HTTP, routes.outbound(named)),
+    ]
+    if taken.passthrough:
+        found.append(Resource.of(names.PASSTHROUGH, clusters.passthrough()))
+        found.append(Resource.of(names.ELSEWHERE, routes.elsewhere(named)))
+    return tuple(found)
 
 
 def _destination(target: Destination) -> Parts:

@@ -8,7 +8,15 @@ from google.protobuf.message import Message
 
 from xds import names
 from xds.compile import tls
-from xds.plan import Address, AppProtocol, Destination, InboundPort, PipeAddress, SocketAddress
+from xds.plan import (
+    Address,
+    AppProtocol,
+    Destination,
+    InboundPort,
+    OriginalDestination,
+    PipeAddress,
+    SocketAddress,
+)
 from xds.schema import new, pack
 
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -27,6 +35,8 @@ def address(where: Address) -> Message:
 def app(inbound: InboundPort) -> Message:
     """From the sidecar to its own application, in the clear, on this machine only."""
     name = names.app_cluster(inbound.name)
+    if isinstance(inbound.app, OriginalDestination):
+        return _where_it_was_going(name, **_http_options(inbound.protocol))
     return new(
         "envoy.config.cluster.v3.Cluster",
         name=name,
@@ -34,6 +44,22 @@ def app(inbound: InboundPort) -> Message:
         connect_timeout={"seconds": 5},
         load_assignment=_load_assignment(name, [inbound.app]),
         **_http_options(inbound.protocol),
+    )
+
+
+def passthrough() -> Message:
+    """To wherever a connection was meant for, as it is."""
+    return _where_it_was_going(names.PASSTHROUGH)
+
+
+def _where_it_was_going(name: str, **options: object) -> Message:
+    return new(
+        "envoy.config.cluster.v3.Cluster",
+        name=name,
+        type="ORIGINAL_DST",
+        lb_policy="CLUSTER_PROVIDED",
+        connect_timeout={"seconds": 5},
+        **options,
     )
 
 

@@ -72,6 +72,8 @@ def outbound_http(stat_prefix: str, route_config_name: str, access_log: Sequence
         access_log=list(access_log),
         # a request's X-Forwarded-For goes on as the application wrote it
         skip_xff_append=True,
+        # old clients speak HTTP/1.0 to a service, whoever stands between
+        http_protocol_options={"accept_http_10": True},
         # gRPC clients reach an HTTP proxy by CONNECT
         upgrade_configs=[{"upgrade_type": "CONNECT"}, {"upgrade_type": "websocket"}],
     )

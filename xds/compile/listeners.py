@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Final
 
 from google.protobuf.message import Message
@@ -33,7 +35,30 @@ def needed(program: DecisionProgram) -> DecisionProgram:
 
 
 def inbound(port: InboundPort, around: Surroundings, plan: ProxyPlan) -> Message:
-    """STRICT: TLS only. PERMISSIVE: TLS or plain, told apart by the first bytes. DISABLE: plain only."""
+    # tells TLS from plaintext, and reads the server name that policies may look at
+    takes_tls = port.mtls is not MtlsMode.DISABLE
+    sniff: dict[str, object] = {"listener_filters": [tls_inspector()]} if takes_tls else {}
+    return new(
+        "envoy.config.listener.v3.Listener",
+        name=names.inbound(port.name),
+        address=address(port.listen),
+        traffic_direction="INBOUND",
+        filter_chains=inbound_chains(port, around, plan),
+        access_log=access_log.connections(plan.access_log, direction="inbound", port=port.port),
+        **sniff,
+    )
+
+
+def inbound_chains(
+    port: InboundPort,
+    around: Surroundings,
+    plan: ProxyPlan,
+    only: Mapping[str, object] = MappingProxyType({}),
+) -> list[Message]:
+    """STRICT: TLS only. PERMISSIVE: TLS or plain, told apart by the first bytes. DISABLE: plain only.
+
+    `only` narrows each chain's match, where a listener serves several ports.
+    """
     chains: list[Message] = []
     if port.mtls is not MtlsMode.DISABLE:
         alpn = ("h2", "http/1.1") if port.protocol.is_http else ()
@@ -44,24 +69,13 @@ def inbound(port: InboundPort, around: Surroundings, plan: ProxyPlan) -> Message
                 port,
                 around,
                 plan,
-                match,
+                {**only, **match},
                 transport_socket=tls.downstream(plan.trust_domains, alpn),
             )
         )
     if port.mtls is not MtlsMode.STRICT:
-        chains.append(_chain("plaintext", port, around, plan, {}))
-    # tells TLS from plaintext, and reads the server name that policies may look at
-    takes_tls = port.mtls is not MtlsMode.DISABLE
-    sniff: dict[str, object] = {"listener_filters": [_tls_inspector()]} if takes_tls else {}
-    return new(
-        "envoy.config.listener.v3.Listener",
-        name=names.inbound(port.name),
-        address=address(port.listen),
-        traffic_direction="INBOUND",
-        filter_chains=chains,
-        access_log=access_log.connections(plan.access_log, direction="inbound", port=port.port),
-        **sniff,
-    )
+        chains.append(_chain("plaintext", port, around, plan, dict(only)))
+    return chains
 
 
 def at(listener: bytes, listen: SocketAddress) -> Message:
@@ -126,7 +140,7 @@ def _application_filters(port: InboundPort, around: Surroundings, plan: ProxyPla
     ]
 
 
-def _tls_inspector() -> Message:
+def tls_inspector() -> Message:
     config = new("envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector")
     return new(
         "envoy.config.listener.v3.ListenerFilter",

@@ -8,7 +8,7 @@ from typing import Final
 from google.protobuf.message import Message
 
 from xds import names
-from xds.plan import Destination
+from xds.plan import Destination, SocketAddress
 from xds.schema import new
 
 _ROUTE: Final = "envoy.config.route.v3"
@@ -27,11 +27,22 @@ def inbound(port_name: str) -> Message:
 
 def outbound(destinations: Sequence[Destination]) -> Message:
     """The proxy listener's routes: `host:port`, and `host` alone where its port is 80."""
+    return _outbound(names.OUTBOUND_HTTP, destinations, _refusal())
+
+
+def elsewhere(destinations: Sequence[Destination]) -> Message:
+    """The same for what leaves the mesh's networks: a host nobody serves is left to itself."""
+    action = {"cluster": names.PASSTHROUGH, **_no_timeout()}
+    rest = {"name": "elsewhere", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": action}]}
+    return _outbound(names.ELSEWHERE, destinations, new(f"{_ROUTE}.VirtualHost", **rest))
+
+
+def _outbound(name: str, destinations: Sequence[Destination], rest: Message) -> Message:
     hosts = [_virtual_host(target) for target in destinations]
     return new(
         f"{_ROUTE}.RouteConfiguration",
-        name=names.OUTBOUND_HTTP,
-        virtual_hosts=[*hosts, _refusal()],
+        name=name,
+        virtual_hosts=[*hosts, rest],
         validate_clusters={"value": False},
     )
 
@@ -52,6 +63,7 @@ def upstream(name: str, target: Destination) -> Message:
 def _virtual_host(target: Destination) -> Message:
     cluster = names.destination(target.host, target.port)
     domains = [cluster, *([target.host] if target.port == 80 else [])]
+    domains += sorted({name for one in target.endpoints for name in _by_address(one)})
     # a CONNECT is ended here: its bytes travel to the service inside our own mTLS
     tunnel: dict[str, object] = {
         "cluster": cluster,
@@ -64,6 +76,12 @@ def _virtual_host(target: Destination) -> Message:
         action = {"cluster": cluster, **_no_timeout(), **_retries()}
         routes.append({"match": {"prefix": "/"}, "route": action})
     return new(f"{_ROUTE}.VirtualHost", name=cluster, domains=domains, routes=routes)
+
+
+def _by_address(endpoint: SocketAddress) -> list[str]:
+    """Callers that found the address themselves write it as the host."""
+    bare = str(endpoint).rpartition(":")[0]
+    return [str(endpoint), *([bare] if endpoint.port == 80 else [])]
 
 
 def _refusal() -> Message:
