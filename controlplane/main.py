@@ -7,27 +7,31 @@ stands in the data directory, mode 0600, before it is ready.
 from __future__ import annotations
 
 import asyncio
-import base64
 import ipaddress
-import json
 import socket
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from ca.keystore import FileKeystore, write_private
+from ca.keystore import FileKeystore
 from ca.service import CertificateAuthority, utc_now
-from ca.spiffe_id import TrustDomain
-from controlplane import attestation_settings, oidc
+from ca.spiffe_id import SpiffeId, TrustDomain
+from controlplane import attestation_settings, first_start, oidc
 from controlplane.acknowledgements import Acknowledgements
 from controlplane.agent_operations import AgentOperations
 from controlplane.agents import AgentRegistry
-from controlplane.api import app, tokens
+from controlplane.api.app import Api, ApiDependencies
+from controlplane.api.authorization import Authorization
+from controlplane.api.callers import Authentication
+from controlplane.api.tokens import Tokens
+from controlplane.api.writes import Writes
 from controlplane.attestation_settings import AttestationSettings
 from controlplane.authority_operations import AuthorityOperations
 from controlplane.authority_watch import AuthorityWatch
+from controlplane.collector import Collector
+from controlplane.conditions import Tally
 from controlplane.mesh.live import Affected
 from controlplane.node_attestation import NodeAttestation
 from controlplane.node_service import NodeService
@@ -35,11 +39,13 @@ from controlplane.operations import Operations
 from controlplane.reconcile import Reconciler
 from controlplane.server_identity import OwnCertificate
 from controlplane.state import MeshState
+from controlplane.status import StatusWriter
 from controlplane.store.memory import MemoryStore
-from controlplane.store.port import AlreadyExistsError, Key, Store
+from controlplane.store.port import Store, UnavailableError
 from controlplane.store.sqlite import SqliteStore
+from controlplane.svid_callers import SvidCallers
 from policies.workload import MeshSettings
-from xds.ledger import Ledger
+from xds.ledger import Ledger, State
 from xds.plan import AccessLog
 from xds.serve import AddressInUseError, XdsServer
 
@@ -110,8 +116,9 @@ async def _serve(config: Config, store: Store, ready: Callable[[str, str], None]
             xds.end_revoked()
             nodes.changed(affected.agents)
 
-    await _first_objects(store, config.settings)
-    token = await _admin_token(store, config.data_dir)
+    tokens = Tokens(store)
+    await first_start.put_objects(store, config.settings.root_namespace)
+    token = await first_start.admin_token(tokens, config.data_dir)
     reconciler = Reconciler(store, state, changed)
     await reconciler.once()
     await agents.load()
@@ -123,11 +130,20 @@ async def _serve(config: Config, store: Store, ready: Callable[[str, str], None]
         )
 
     def write_kubeconfig() -> None:
-        _write_kubeconfig(config.data_dir, reachable()[0], authority.bundle.to_pem(), token, domain.name)
+        bundle = authority.bundle.to_pem()
+        first_start.write_kubeconfig(config.data_dir, reachable()[0], bundle, token, domain.name)
 
     def authorities_changed() -> None:
         write_kubeconfig()
         nodes.changed()
+
+    def is_revoked(identity: SpiffeId, serial: str) -> bool:
+        return state.revocations.covers(identity, serial)
+
+    async def ready_check() -> None:
+        await store.check()
+        if not authority.bundle.certificates:
+            raise UnavailableError("the authority has no root")
 
     authorities = AuthorityWatch(authority, xds, authorities_changed)
     settings = (
@@ -137,21 +153,31 @@ async def _serve(config: Config, store: Store, ready: Callable[[str, str], None]
     )
     attestation = NodeAttestation(store, authority, agents, settings, asyncio.get_running_loop().time)
     operations = {
-        **Operations(store, authority, ledger, reachable).table(),
+        **Operations(store, authority, ledger, reachable, tokens).table(),
         **AuthorityOperations(store, authority, authorities.in_force).table(),
         **AgentOperations(agents, nodes, attestation).table(),
     }
-    application = app.make_app(app.ApiDependencies(store, operations, _documents(authority), VERSION))
+    svids = SvidCallers(authority, is_revoked)
+    authorization = Authorization(store, config.settings.root_namespace)
+    writes = Writes(store, authorization)
+    collector = Collector(store, writes)
+    status = StatusWriter(store, writes, lambda revision: _tally(ledger, revision))
+    api = Api(
+        ApiDependencies(
+            store, Authentication([tokens, svids], svids), authorization, writes, operations, _documents(authority),
+            VERSION, ready_check,
+        )
+    )  # fmt: skip
     try:
         await xds.start()
     except AddressInUseError as error:
         raise _taken("xDS", config.xds, "--xds") from error
     try:
-        try:
-            runner, bound["api"] = await app.listen(application, api_host, api_port, own.context)
-        except OSError as error:
-            raise _taken("API", config.api, "--api") from error
-        try:
+        async with AsyncExitStack() as serving:
+            try:
+                bound["api"] = await serving.enter_async_context(api.listen(api_host, api_port, own.context))
+            except OSError as error:
+                raise _taken("API", config.api, "--api") from error
             authority.jwt_issuer = config.jwt_issuer or f"https://{reachable()[0]}"
             write_kubeconfig()
             ready(*reachable())
@@ -161,8 +187,8 @@ async def _serve(config: Config, store: Store, ready: Callable[[str, str], None]
                 tasks.create_task(authority.run())
                 tasks.create_task(authorities.run())
                 tasks.create_task(own.run())
-        finally:
-            await runner.cleanup()
+                tasks.create_task(collector.run())
+                tasks.create_task(status.run())
     finally:
         await xds.stop()
 
@@ -175,56 +201,17 @@ def _documents(authority: CertificateAuthority) -> dict[str, Callable[[], dict[s
     }
 
 
+def _tally(ledger: Ledger, revision: int) -> Tally:
+    connected = [s for s in ledger.status() if s.state is not State.LOST]
+    holding = sum(s.synced_revision >= revision for s in connected)
+    refused = [s.node_id for s in connected if s.state is State.NACKED and s.synced_revision < revision]
+    return Tally(len(connected), holding, refused)
+
+
 async def _open_store(config: Config) -> Store:
     if config.store == MEMORY_STORE:
         return MemoryStore()
     return await SqliteStore.open(Path(config.store.removeprefix("sqlite:///")))
-
-
-async def _first_objects(store: Store, settings: MeshSettings) -> None:
-    """The namespaces every mesh has."""
-    for name in ("default", settings.root_namespace):
-        labels = {"kubernetes.io/metadata.name": name}
-        metadata = {
-            "name": name,
-            "uid": name,
-            "creationTimestamp": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "labels": labels,
-        }
-        value = {"metadata": {**metadata, "generation": 1}, "status": {"phase": "Active"}}
-        try:
-            await store.create(Key("namespaces", "", name), value)
-        except AlreadyExistsError:
-            continue
-
-
-async def _admin_token(store: Store, data_dir: Path) -> str:
-    """The administrator's token; a new one when the file is gone or the store does not know it."""
-    path = data_dir / "admin.token"
-    if path.exists():
-        token = path.read_text().strip()
-        if await tokens.authenticate(store, token) is not None:
-            return token
-    token = await tokens.create(store, "admin")
-    write_private(path, f"{token}\n".encode())
-    return token
-
-
-def _write_kubeconfig(data_dir: Path, api: str, ca_pem: str, token: str, name: str) -> None:
-    cluster = {
-        "server": f"https://{api}",
-        "certificate-authority-data": base64.b64encode(ca_pem.encode()).decode(),
-        "tls-server-name": "server.pylis.internal",
-    }
-    config = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": name, "cluster": cluster}],
-        "users": [{"name": "admin", "user": {"token": token}}],
-        "contexts": [{"name": name, "context": {"cluster": name, "user": "admin"}}],
-        "current-context": name,
-    }
-    write_private(data_dir / "kubeconfig", json.dumps(config, indent=2).encode() + b"\n")
 
 
 def _server_names(hosts: set[str]) -> tuple[list[str], list[str]]:

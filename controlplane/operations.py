@@ -26,9 +26,11 @@ from ca.jwt_svid import JWT_TTL, MAX_JWT_TTL
 from ca.profile import LEAF_TTL
 from ca.service import CertificateAuthority
 from ca.spiffe_id import SpiffeId, agent_id
+from controlplane.access import Caller
 from controlplane.api.app import Operation
-from controlplane.api.errors import bad_request
-from controlplane.api.tokens import Caller
+from controlplane.api.errors import ApiError, bad_request
+from controlplane.api.tokens import TokenInfo, Tokens
+from controlplane.audit import Entry
 from controlplane.node_attestation import JOIN_TOKENS
 from controlplane.resources.workload_registration import MAX_TTL
 from controlplane.store.port import Key, Store
@@ -36,6 +38,8 @@ from xds.ledger import Ledger, ProxyStatus
 
 MAX_TOKEN_TTL: Final = timedelta(days=1)
 MAX_RECORDS: Final = 10_000
+DEFAULT_API_TOKEN_TTL: Final = 12 * 3600
+MAX_API_TOKEN_TTL: Final = 366 * 86400
 log = structlog.get_logger()
 
 
@@ -47,6 +51,7 @@ class Operations:
     authority: CertificateAuthority
     ledger: Ledger
     addresses: Callable[[], tuple[str, str]]
+    tokens: Tokens
 
     def table(self) -> dict[tuple[str, str], Operation]:
         return {
@@ -55,6 +60,10 @@ class Operations:
             ("POST", "jwt-svids"): self.mint_jwt,
             ("GET", "proxies"): self.proxies,
             ("GET", "addresses"): self.where,
+            ("GET", "apitokens"): self.list_api_tokens,
+            ("POST", "apitokens"): self.create_api_token,
+            ("DELETE", "apitokens/{id}"): self.revoke_api_token,
+            ("GET", "history"): self.history,
             ("GET", "audit"): self.audit,
             ("GET", "audit/verify"): self.verify_audit,
         }
@@ -140,6 +149,50 @@ class Operations:
         """What each sidecar holds, as the ledger knows it."""
         return {"items": [_proxy(status) for status in self.ledger.status()]}
 
+    async def create_api_token(self, body: Any, caller: Caller | None) -> Any:
+        """`{user, groups, ttlSeconds}` → `{token, id, …}`; the token is shown once."""
+        fields = _object(body)
+        user, groups = _text(fields, "user"), fields.get("groups", [])
+        if not isinstance(groups, list) or not all(isinstance(g, str) and g for g in groups):
+            raise bad_request("groups must be a list of names")
+        if user.startswith(("system:", "spiffe:")):
+            raise bad_request("user: names that begin with system: or spiffe: are the server's own")
+        ttl = fields.get("ttlSeconds", DEFAULT_API_TOKEN_TTL)
+        if isinstance(ttl, bool) or not isinstance(ttl, int) or not 0 < ttl <= MAX_API_TOKEN_TTL:
+            raise bad_request(f"ttlSeconds must be between 1 and {MAX_API_TOKEN_TTL}")
+        entry = _entry("create", caller, "apitokens", user, {"groups": groups, "ttlSeconds": ttl})
+        token, info = await self.tokens.create(user, groups, timedelta(seconds=ttl), entry)
+        return {"token": token, **_token_info(info)}
+
+    async def list_api_tokens(self, _body: Any, _caller: Caller | None) -> Any:
+        """Who has tokens; never a token."""
+        return {"items": [_token_info(info) for info in await self.tokens.list()]}
+
+    async def revoke_api_token(self, body: Any, caller: Caller | None) -> Any:
+        """By the `id` that `GET` shows."""
+        id_ = _text(_object(body), "id")
+        entry = _entry("delete", caller, "apitokens", id_, {})
+        info = await self.tokens.revoke(id_, entry)
+        if info is None:
+            raise ApiError(404, "NotFound", f'no token has the id "{id_}"; pylis token list shows them')
+        return _token_info(info)
+
+    async def history(self, body: Any, _: Caller | None) -> Any:
+        """`?resource=R&namespace=N&name=M` → the kept revisions, oldest first."""
+        fields = _object(body)
+        key = Key(_text(fields, "resource"), str(fields.get("namespace", "")), _text(fields, "name"))
+        if key.resource == "secrets" or key.resource.endswith(".internal"):
+            raise ApiError(403, "Forbidden", "the history of secrets is not shown")
+        events = await self.store.history(key)
+        items = [
+            {
+                "revision": e.record.revision, "change": str(e.change), "time": e.time, "author": e.author,
+                "object": e.record.value,
+            }
+            for e in events
+        ]  # fmt: skip
+        return {"items": items}
+
     async def audit(self, body: Any, _: Caller | None) -> Any:
         """`?after=N&limit=M` → `{items, head}`; a negative `after` counts from the end."""
         fields, head = _object(body), await self.store.audit_head()
@@ -160,6 +213,25 @@ class Operations:
             "head": {"sequence": head.sequence, "hash": head.hash},
             "faults": [{"sequence": f.sequence, "reason": f.reason} for f in faults],
         }
+
+
+def _entry(verb: str, caller: Caller | None, resource: str, name: str, detail: dict[str, Any]) -> Entry:
+    who = caller or Caller("")
+    return Entry(
+        verb,
+        who.name,
+        resource=resource,
+        name=name,
+        source=who.source,
+        request_id=who.request_id,
+        detail=detail,
+    )
+
+
+def _token_info(info: TokenInfo) -> dict[str, Any]:
+    return {
+        "id": info.id, "user": info.name, "groups": list(info.groups), "created": info.created, "expires": info.expires,
+    }  # fmt: skip
 
 
 def _number(fields: dict[str, Any], name: str, default: int) -> int:

@@ -27,6 +27,8 @@ class OwnCertificate:
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.minimum_version = ssl.TLSVersion.TLSv1_3
         self.context.num_tickets = 0
+        # a client may show an SVID instead of a token; svid_callers judges it
+        self.context.verify_mode = ssl.CERT_OPTIONAL
         self._issue()
         authority.watch(self._authorities_changed)
 
@@ -48,6 +50,7 @@ class OwnCertificate:
         else:
             roots = self._authority.bundle.to_pem().encode()
             self._identity = replace(self._identity, roots=roots)
+            self._trust()
 
     def _issue(self) -> None:
         key: PrivateKey = keys.new_key()
@@ -57,6 +60,11 @@ class OwnCertificate:
         self._renew_at = renew_at(Lifetime(svid.not_before, svid.not_after), 0.5)
         self._root_hash = self._authority.active_root_hash
         _load(self.context, self._identity)
+        self._trust()
+
+    def _trust(self) -> None:
+        """New roots are known at once; that old ones are gone is for who judges a client's certificate."""
+        self.context.load_verify_locations(cadata=self._authority.bundle.to_pem())
 
 
 def _load(context: ssl.SSLContext, identity: ServerIdentity) -> None:

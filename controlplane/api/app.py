@@ -2,190 +2,266 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import json
 import os
 import ssl
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, cast
 
 import structlog
 from aiohttp import web
 
-from controlplane.api import discovery, tokens
-from controlplane.api.errors import ApiError, respond
-from controlplane.api.resources import Resources, read_json
-from controlplane.api.tokens import CALLER, Caller
+from controlplane.access import Attributes, Caller
+from controlplane.api import discovery, openapi, reference_page
+from controlplane.api.authorization import Authorization
+from controlplane.api.bodies import MAX_BODY, read_json
+from controlplane.api.callers import CALLER, Authentication, about, caller_of
+from controlplane.api.errors import ApiError, respond, words
+from controlplane.api.limits import Connections, Gate, Guarded, Limits
+from controlplane.api.metrics import Metrics
+from controlplane.api.resources import Resources
+from controlplane.api.reviews import Reviews
+from controlplane.api.watching import Watches
+from controlplane.api.writes import Writes
 from controlplane.audit import Decision, Entry
-from controlplane.store.port import Store
+from controlplane.store.port import Store, StoreError, UnavailableError
 
 Operation = Callable[[Any, Caller | None], Awaitable[Any]]
-OPEN_PATHS: Final = frozenset(
-    {
-        "/healthz",
-        "/readyz",
-        "/version",
-        "/.well-known/spiffe/bundle",
-        "/.well-known/openid-configuration",
-        "/keys",
-        "/pylis/v1/attest",
-        "/pylis/v1/attest/challenge",
-    }
-)
-MAX_BODY: Final = 3 * 1024 * 1024
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+# without a caller: health, and what somebody needs before they can have an identity
+OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/livez"})
+OPEN_OPERATIONS: Final = frozenset({"attest", "attest/challenge"})
+REQUEST_ID: Final = web.RequestKey("request id", str)
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class ApiDependencies:
-    """`operations`: (method, path below /pylis/v1/) → function of (body, caller).
-
-    `documents`: path → JSON that anybody may read: the trust bundle, what OpenID Connect asks for.
+    """`operations`: (method, path below /pylis/v1/) → function of (body, caller); `documents`: path → JSON that
+    anyone may read (the trust bundle, keys); `ready`: raises when the server cannot do its work now.
     """
 
     store: Store
+    authentication: Authentication
+    authorization: Authorization
+    writes: Writes
     operations: Mapping[tuple[str, str], Operation]
     documents: Mapping[str, Callable[[], dict[str, Any]]]
     version: str
+    ready: Callable[[], Awaitable[None]]
+    metrics: Metrics = field(default_factory=Metrics)
+    limits: Limits = field(default_factory=Limits)
 
 
-def make_app(deps: ApiDependencies) -> web.Application:
-    app = web.Application(middlewares=[_errors, _authentication(deps.store)], client_max_size=MAX_BODY)
-    resources = Resources(deps.store)
-    app.router.add_get("/healthz", _ok)
-    app.router.add_get("/readyz", _ready(deps.store))
-    app.router.add_get("/version", _static(_version(deps.version)))
-    app.router.add_get("/version/", _static(_version(deps.version)))
-    for path, document in deps.documents.items():
-        app.router.add_get(path, _document(document))
-    app.router.add_get("/metrics", _metrics(deps.store))
-    for root, core in (("/api", True), ("/apis", False)):
-        for path in (root, f"{root}/"):
-            app.router.add_get(path, _discovery(core=core))
-    app.router.add_get("/openapi/v3", _static(discovery.openapi_index()))
-    for group, version in discovery.versions():
-        prefix = f"/apis/{group}/{version}" if group else f"/api/{version}"
-        app.router.add_get(prefix, _static(discovery.resource_list(group, version)))
-        app.router.add_get(f"/openapi/v3{prefix}", _static(discovery.openapi(group, version)))
-        app.router.add_route("*", prefix + "/{rest:.+}", resources.handle)
-        if group:
-            app.router.add_get(f"/apis/{group}", _static(discovery.group(group, version)))
-    for (method, path), operation in deps.operations.items():
-        app.router.add_route(method, f"/pylis/v1/{path}", _operation(operation))
-    return app
+class Api:
+    """The application and what its connections need; `listen` serves it."""
 
+    def __init__(self, deps: ApiDependencies) -> None:
+        self._deps = deps
+        self._gate = Gate(deps.limits)
+        self._connections = Connections(deps.limits.connections)
+        self._watches = Watches(deps.store)
+        self.app = web.Application(middlewares=[self._door], client_max_size=MAX_BODY)
+        self._routes()
+        deps.metrics.gauge("pylis_api_watches", "Open watches.", lambda: self._watches.open)
+        deps.metrics.gauge("pylis_api_connections", "Open connections.", lambda: len(self._connections))
+        deps.metrics.gauge("pylis_store_revision", "Revision of the store.", lambda: deps.store.revision)
+        deps.metrics.gauge("process_resident_memory_bytes", "Resident memory.", _resident)
 
-async def listen(
-    app: web.Application, host: str, port: int, context: ssl.SSLContext
-) -> tuple[web.AppRunner, int]:
-    """Serves until the runner is cleaned up; the bound port. Raises: OSError for a taken one."""
-    runner = web.AppRunner(app, access_log=None, keepalive_timeout=75, shutdown_timeout=1)
-    await runner.setup()
-    site = web.TCPSite(runner, host, port, ssl_context=context, reuse_port=False)
-    try:
-        await site.start()
-    except OSError:
-        await runner.cleanup()
-        raise
-    return runner, runner.addresses[0][1]
+    def _routes(self) -> None:
+        deps, router = self._deps, self.app.router
+        for path in ("/healthz", "/livez"):
+            router.add_get(path, _ok)
+        router.add_get("/readyz", self._ready)
+        for path in ("/version", "/version/"):
+            router.add_get(path, _static(_version(deps.version)))
+        for path, make in deps.documents.items():
+            router.add_get(path, _json(make))
+        router.add_get("/metrics", self._metrics)
+        router.add_get("/docs", _page)
+        router.add_get("/openapi.json", _static(openapi.everything()))
+        for root, core in (("/api", True), ("/apis", False)):
+            for path in (root, f"{root}/"):
+                router.add_get(path, _discovery(core=core))
+        router.add_get("/openapi/v2", _openapi_v2)
+        router.add_get("/openapi/v3", _static(openapi.index()))
+        reviews, resources = (
+            Reviews(deps.authorization),
+            Resources(deps.store, deps.authorization, deps.writes, self._watches),
+        )
+        for group, version in discovery.versions():
+            prefix = f"/apis/{group}/{version}" if group else f"/api/{version}"
+            for path in (prefix, f"{prefix}/"):
+                router.add_get(path, _static(discovery.resource_list(group, version)))
+            router.add_get(f"/openapi/v3{prefix}", _static(openapi.document(group, version)))
+            if group in discovery.REVIEW_GROUPS:
+                router.add_post(f"{prefix}/{{review:[a-z]+}}", reviews.handle)
+            else:
+                router.add_route("*", prefix + "/{rest:.+}", resources.handle)
+            for path in (f"/apis/{group}", f"/apis/{group}/") if group else ():
+                router.add_get(path, _static(discovery.group(group, version)))
+        for (method, path), operation in deps.operations.items():
+            router.add_route(method, f"/pylis/v1/{path}", self._operation(path, operation))
 
-
-@web.middleware
-async def _errors(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
-    try:
-        return await handler(request)
-    except ApiError as error:
-        return respond(error)
-    except web.HTTPException as error:
-        reasons = {404: "NotFound", 405: "MethodNotAllowed", 413: "RequestEntityTooLarge"}
-        return respond(ApiError(error.status, reasons.get(error.status, "BadRequest"), error.reason))
-    except ConnectionResetError:
-        raise
-    except Exception:
-        log.exception("api.failed", method=request.method, path=request.path)
-        return respond(ApiError(500, "InternalError", "an error of Pylis itself; see the server's log"))
-
-
-def _authentication(store: Store) -> Any:
     @web.middleware
-    async def check(
-        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
-        request_id = str(uuid.uuid4())
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        caller = await tokens.authenticate(store, token.strip()) if scheme.lower() == "bearer" else None
-        if caller is not None:
-            caller = replace(caller, source=request.remote or "", request_id=request_id)
-            request[CALLER] = caller
-        elif request.path not in OPEN_PATHS:
-            raise ApiError(
-                401, "Unauthorized", "Unauthorized: send a bearer token (pylis kubeconfig holds one)"
+    async def _door(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Every request passes here: limits, who asks, errors, the audit of refusals."""
+        request[REQUEST_ID] = str(uuid.uuid4())
+        self._connections.busy(request.transport)
+        self._gate.running += 1
+        try:
+            response = await self._answer(request, handler)
+        except (web.HTTPException, ApiError) as error:
+            response = respond(words(error))
+        except StoreError as error:
+            log.warning("api.store", error=str(error), path=request.path)
+            response = respond(words(error))
+        except ConnectionResetError:
+            raise
+        except Exception:
+            log.exception("api.failed", method=request.method, path=request.path)
+            response = respond(
+                ApiError(500, "InternalError", "an error of Pylis itself; see the server's log")
             )
-        return await _audited(store, request, caller, handler)
+        finally:
+            self._gate.running -= 1
+            self._connections.idle(request.transport)
+        if not response.prepared:
+            response.headers["Audit-Id"] = request[REQUEST_ID]
+            response.headers["X-Content-Type-Options"] = "nosniff"
+            response.headers.setdefault("Cache-Control", "no-store")
+        self._deps.metrics.answered(request.method, response.status)
+        return response
 
-    return check
+    async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        source = request.remote or ""
+        self._gate.may_try(source)
+        caller = await self._deps.authentication.caller(request)
+        if caller is None:
+            if not self._is_open(request.path):
+                await self._stranger(request, source)
+            self._gate.admit(source)
+            return await handler(request)
+        request[CALLER] = caller = replace(caller, request_id=request[REQUEST_ID])
+        self._gate.admit(caller.name)
+        try:
+            return await handler(request)
+        except ApiError as error:
+            await self._refused(request, caller, error)
+            raise
 
-
-async def _audited(
-    store: Store,
-    request: web.Request,
-    caller: Caller | None,
-    handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
-) -> web.StreamResponse:
-    """A refused change is in the audit log before the caller hears of it."""
-    try:
-        return await handler(request)
-    except ApiError as error:
-        if caller is not None and request.method not in ("GET", "HEAD"):
-            await store.record(
-                Entry(
-                    request.method.lower(), caller.name, Decision.REFUSE, source=caller.source,
-                    request_id=caller.request_id, reason=str(error), detail={"path": request.path, "status": error.code},
-                )
+    async def _stranger(self, request: web.Request, source: str) -> None:
+        """Raises: ApiError 401. Noted in the audit log, but never more than the gate lets through."""
+        if self._gate.refused(source):
+            entry = Entry(
+                request.method.lower(), "", Decision.REFUSE, source=source, request_id=request[REQUEST_ID],
+                reason="Unauthorized", detail={"path": request.path[:500], "status": 401},
             )  # fmt: skip
-        raise
+            await self._deps.store.record(entry)
+        raise ApiError(401, "Unauthorized", "Unauthorized: send a bearer token (pylis kubeconfig holds one)")
+
+    async def _refused(self, request: web.Request, caller: Caller, error: ApiError) -> None:
+        """A refused change is in the audit log before the caller hears of it, and so is any forbidden request."""
+        if error.code != 403 and (request.method in ("GET", "HEAD") or error.code in (429, 503)):
+            return
+        what = about(request)
+        entry = Entry(
+            what.verb if what else request.method.lower(), caller.name, Decision.REFUSE,
+            what.key.resource if what else "", what.key.namespace if what else "", what.key.name if what else "",
+            caller.source, caller.request_id, str(error)[:2000], {"path": request.path[:500], "status": error.code},
+        )  # fmt: skip
+        with contextlib.suppress(UnavailableError):
+            await self._deps.store.record(entry)
+
+    def _is_open(self, path: str) -> bool:
+        if path in OPEN_PATHS or path in self._deps.documents:
+            return True
+        return path.startswith("/pylis/v1/") and path.removeprefix("/pylis/v1/") in OPEN_OPERATIONS
+
+    def _operation(self, path: str, operation: Operation) -> Handler:
+        resource = path.partition("/")[0]
+
+        async def handle(request: web.Request) -> web.Response:
+            if resource not in OPEN_OPERATIONS:
+                verb = {"GET": "get", "POST": "create", "DELETE": "delete"}.get(request.method, "update")
+                wanted = Attributes(verb, "pylis.io", resource)
+                if "namespace" in request.query:
+                    wanted = replace(wanted, namespace=request.query["namespace"])
+                await self._deps.authorization.require(caller_of(request), wanted)
+            given: Any = await read_json(request) if request.can_read_body else {**request.query}
+            body = (
+                {**cast("dict[str, Any]", given), **request.match_info} if isinstance(given, dict) else given
+            )
+            return web.json_response(await operation(body, request.get(CALLER)))
+
+        return handle
+
+    async def _ready(self, _: web.Request) -> web.Response:
+        """Knows the store and the CA."""
+        try:
+            async with asyncio.timeout(5):
+                await self._deps.ready()
+        except (StoreError, TimeoutError) as error:
+            raise ApiError(
+                503, "ServiceUnavailable", f"not ready: {error or 'the store does not answer'}"
+            ) from error
+        return web.Response(text="ok")
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        await self._deps.authorization.require(caller_of(request), Attributes("get", url="/metrics"))
+        return web.Response(text=self._deps.metrics.text(), content_type="text/plain", charset="utf-8")
+
+    @contextlib.asynccontextmanager
+    async def listen(self, host: str, port: int, context: ssl.SSLContext) -> AsyncGenerator[int]:
+        """Serves within the block; gives the bound port. Raises: OSError for a taken one."""
+        runner = web.AppRunner(self.app, access_log=None, keepalive_timeout=75, shutdown_timeout=2)
+        await runner.setup()
+        server = runner.server
+        if server is None:
+            raise RuntimeError("the runner has no server after its setup")
+        listener = reaper = None
+        try:
+            listener = await asyncio.get_running_loop().create_server(
+                lambda: Guarded(server(), self._connections), host, port, ssl=context, ssl_handshake_timeout=10, backlog=1024,
+            )  # fmt: skip
+            reaper = asyncio.create_task(self._connections.run())
+            yield listener.sockets[0].getsockname()[1]
+        finally:
+            self._watches.stop()
+            if reaper is not None:
+                reaper.cancel()
+            if listener is not None:
+                listener.close()
+            await runner.cleanup()
 
 
-def _operation(operation: Operation) -> Callable[[web.Request], Awaitable[web.Response]]:
+def _discovery(*, core: bool) -> Handler:
+    aggregated = json.dumps(discovery.aggregated(core=core)).encode()
+    plain = discovery.api_versions() if core else discovery.group_list()
+
     async def handle(request: web.Request) -> web.Response:
-        body = await read_json(request) if request.can_read_body else {**request.query}
-        return web.json_response(await operation(body, request.get(CALLER)))
+        accept = request.headers.get("Accept", "")
+        if "as=APIGroupDiscoveryList" in accept and "v=v2;" in accept:
+            return web.Response(
+                body=aggregated, headers={"Content-Type": discovery.AGGREGATED, "Vary": "Accept"}
+            )
+        return web.json_response(plain, headers={"Vary": "Accept"})
 
     return handle
 
 
-def _discovery(*, core: bool) -> Callable[[web.Request], Awaitable[web.Response]]:
-    async def handle(request: web.Request) -> web.Response:
-        if (
-            "as=APIGroupDiscoveryList" in request.headers.get("Accept", "")
-            and "v=v2;" in request.headers["Accept"]
-        ):
-            headers = {"Content-Type": discovery.AGGREGATED, "Vary": "Accept"}
-            import json
-
-            return web.Response(body=json.dumps(discovery.aggregated(core=core)), headers=headers)
-        return web.json_response(discovery.api_versions() if core else discovery.group_list())
-
-    return handle
+def _static(value: dict[str, Any]) -> Handler:
+    return _json(lambda: value)
 
 
-def _static(value: dict[str, Any]) -> Callable[[web.Request], Awaitable[web.Response]]:
-    return _json(lambda _: value)
-
-
-def _document(make: Callable[[], dict[str, Any]]) -> Callable[[web.Request], Awaitable[web.Response]]:
+def _json(make: Callable[[], Any]) -> Handler:
     async def handle(_: web.Request) -> web.Response:
-        return web.json_response(make(), headers={"Cache-Control": "no-cache"})
-
-    return handle
-
-
-def _json(make: Callable[[web.Request], Any]) -> Callable[[web.Request], Awaitable[web.Response]]:
-    async def handle(request: web.Request) -> web.Response:
-        return web.json_response(make(request))
+        return web.json_response(make())
 
     return handle
 
@@ -194,24 +270,18 @@ async def _ok(_: web.Request) -> web.Response:
     return web.Response(text="ok")
 
 
-def _ready(store: Store) -> Callable[[web.Request], Awaitable[web.Response]]:
-    async def handle(_: web.Request) -> web.Response:
-        await store.list("namespaces")
-        return web.Response(text="ok")
-
-    return handle
+async def _openapi_v2(_: web.Request) -> web.Response:
+    return web.Response(body=openapi.EMPTY_V2, content_type=openapi.V2_TYPE)
 
 
-def _metrics(store: Store) -> Callable[[web.Request], Awaitable[web.Response]]:
-    async def handle(_: web.Request) -> web.Response:
-        resident = int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")  # noqa: ASYNC230, SIM115 - procfs does not block
-        lines = [
-            "# TYPE pylis_store_revision counter", f"pylis_store_revision {store.revision}",
-            "# TYPE process_resident_memory_bytes gauge", f"process_resident_memory_bytes {resident}",
-        ]  # fmt: skip
-        return web.Response(text="\n".join(lines) + "\n", content_type="text/plain")
+async def _page(_: web.Request) -> web.Response:
+    policy = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
+    return web.Response(text=reference_page.html(), content_type="text/html", headers=policy)
 
-    return handle
+
+def _resident() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _version(version: str) -> dict[str, str]:

@@ -1,24 +1,19 @@
-"""Discovery and OpenAPI v3: what kubectl asks before it does anything. Pure, made from the kind table.
-
-The PATCH and POST operations list `fieldValidation`: without it kubectl validates by OpenAPI v2, which is not served.
-"""
+"""Discovery: what kubectl asks before it does anything. Pure, made from the kind table."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Sequence
 from typing import Any, Final
 
+from controlplane.api.reviews import REVIEWS
 from controlplane.resources.kinds import KINDS, Kind
 
 AGGREGATED: Final = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
-_VERBS: Final = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+REVIEW_GROUPS: Final = tuple(dict.fromkeys(group for group, _, _ in REVIEWS))
 
 
 def versions() -> list[tuple[str, str]]:
     """The served (group, version) pairs, core first."""
-    return list(dict.fromkeys((k.group, k.version) for k in KINDS))
+    return [*dict.fromkeys((k.group, k.version) for k in KINDS), *((g, "v1") for g in REVIEW_GROUPS)]
 
 
 def kinds_of(group: str, version: str) -> list[Kind]:
@@ -31,7 +26,11 @@ def aggregated(*, core: bool) -> dict[str, Any]:
         {
             "metadata": {"name": g} if g else {},
             "versions": [
-                {"version": v, "freshness": "Current", "resources": [_resource(k) for k in kinds_of(g, v)]}
+                {
+                    "version": v,
+                    "freshness": "Current",
+                    "resources": [_resource(k) for k in kinds_of(g, v)] + _reviews(g),
+                }
             ],
         }
         for g, v in groups
@@ -64,13 +63,25 @@ def group(name: str, version: str) -> dict[str, Any]:
 
 
 def resource_list(name: str, version: str) -> dict[str, Any]:
-    resources = [
-        {
-            "name": k.plural, "singularName": k.singular, "namespaced": k.namespaced, "kind": k.kind,
-            "verbs": list(_VERBS), "shortNames": list(k.short_names),
-        }
-        for k in kinds_of(name, version)
-    ]  # fmt: skip
+    resources: list[dict[str, Any]] = []
+    for k in kinds_of(name, version):
+        entry = {"singularName": k.singular, "namespaced": k.namespaced, "kind": k.kind}
+        listed = {"shortNames": list(k.short_names), "categories": _categories(k)}
+        resources.append({"name": k.plural, **entry, "verbs": list(k.verbs), **listed})
+        if k.has_status:
+            resources.append(
+                {
+                    "name": f"{k.plural}/status",
+                    **entry,
+                    "singularName": "",
+                    "verbs": ["get", "patch", "update"],
+                }
+            )
+    resources += [
+        {"name": plural, "singularName": "", "namespaced": False, "kind": kind, "verbs": ["create"]}
+        for group_, plural, kind in REVIEWS
+        if group_ == name
+    ]
     api_version = f"{name}/{version}" if name else version
     return {
         "kind": "APIResourceList",
@@ -80,77 +91,31 @@ def resource_list(name: str, version: str) -> dict[str, Any]:
     }
 
 
-def openapi_index() -> dict[str, Any]:
-    paths = {}
-    for g, v in versions():
-        path = f"apis/{g}/{v}" if g else f"api/{v}"
-        digest = hashlib.sha256(json.dumps(openapi(g, v), sort_keys=True).encode()).hexdigest()[:16]
-        paths[path] = {"serverRelativeURL": f"/openapi/v3/{path}?hash={digest}"}
-    return {"paths": paths}
-
-
-def openapi(name: str, version: str) -> dict[str, Any]:
-    paths: dict[str, Any] = {}
-    schemas: dict[str, Any] = {}
-    for kind in kinds_of(name, version):
-        schema = _schema_name(kind)
-        schemas[schema] = _schema(kind)
-        prefix = f"/apis/{name}/{version}" if name else f"/api/{version}"
-        scope = "/namespaces/{namespace}" if kind.namespaced else ""
-        collection = f"{prefix}{scope}/{kind.plural}"
-        paths[collection] = {"post": _operation(kind, "post", schema, ["application/json"])}
-        patches = ["application/merge-patch+json", "application/json-patch+json"]
-        paths[f"{collection}/{{name}}"] = {
-            "patch": _operation(kind, "patch", schema, patches),
-            "put": _operation(kind, "put", schema, ["application/json"]),
+def _reviews(name: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "resource": plural, "singularResource": "", "scope": "Cluster", "verbs": ["create"],
+            "responseKind": {"group": group_, "version": "v1", "kind": kind},
         }
-    return {
-        "openapi": "3.0.0",
-        "info": {"title": "Pylis", "version": "v1"},
-        "paths": paths,
-        "components": {"schemas": schemas},
-    }
+        for group_, plural, kind in REVIEWS
+        if group_ == name
+    ]  # fmt: skip
 
 
 def _resource(kind: Kind) -> dict[str, Any]:
+    subresources = [
+        {"subresource": "status", "responseKind": gvk(kind), "verbs": ["get", "patch", "update"]}
+    ] if kind.has_status else []  # fmt: skip
     return {
         "resource": kind.plural, "singularResource": kind.singular,
-        "scope": "Namespaced" if kind.namespaced else "Cluster",
-        "responseKind": _gvk(kind), "verbs": list(_VERBS), "shortNames": list(kind.short_names),
+        "scope": "Namespaced" if kind.namespaced else "Cluster", "responseKind": gvk(kind), "verbs": list(kind.verbs),
+        "shortNames": list(kind.short_names), "categories": _categories(kind), "subresources": subresources,
     }  # fmt: skip
 
 
-def _gvk(kind: Kind) -> dict[str, str]:
+def gvk(kind: Kind) -> dict[str, str]:
     return {"group": kind.group, "version": kind.version, "kind": kind.kind}
 
 
-def _schema_name(kind: Kind) -> str:
-    reversed_group = ".".join(reversed(kind.group.split("."))) if kind.group else "io.k8s.api.core"
-    return f"{reversed_group}.{kind.version}.{kind.kind}"
-
-
-def _schema(kind: Kind) -> dict[str, Any]:
-    text = {"type": "string"}
-    metadata = {"type": "object", "description": "Name, namespace, labels, annotations."}
-    spec = {"type": "object", "description": "What is wanted.", "x-kubernetes-preserve-unknown-fields": True}
-    return {
-        "type": "object",
-        "description": kind.description,
-        "x-kubernetes-group-version-kind": [_gvk(kind)],
-        "properties": {"apiVersion": text, "kind": text, "metadata": metadata, "spec": spec},
-    }
-
-
-def _operation(kind: Kind, action: str, schema: str, content_types: Sequence[str]) -> dict[str, Any]:
-    query = [
-        {"name": name, "in": "query", "schema": {"type": "string"}}
-        for name in ("dryRun", "fieldManager", "fieldValidation")
-    ]
-    body = {"schema": {"$ref": f"#/components/schemas/{schema}"}}
-    return {
-        "x-kubernetes-action": action,
-        "x-kubernetes-group-version-kind": _gvk(kind),
-        "parameters": query,
-        "requestBody": {"content": dict.fromkeys(content_types, body)},
-        "responses": {"200": {"description": "OK"}},
-    }
+def _categories(kind: Kind) -> list[str]:
+    return ["all", kind.group.replace(".", "-")] if kind.group and kind.programmed else []

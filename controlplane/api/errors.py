@@ -7,8 +7,16 @@ from typing import Any
 
 from aiohttp import web
 
+from controlplane.access import Attributes
 from controlplane.resources.kinds import Kind
-from controlplane.store.port import AlreadyExistsError, ConflictError, GoneError, NotFoundError, StoreError
+from controlplane.store.port import (
+    AlreadyExistsError,
+    ConflictError,
+    GoneError,
+    NotFoundError,
+    StoreError,
+    UnavailableError,
+)
 from policies import codes
 from policies.problem import Problem
 
@@ -38,6 +46,20 @@ def not_found(kind: Kind, name: str) -> ApiError:
     return ApiError(404, "NotFound", f'{kind.resource} "{name}" not found', details)
 
 
+def conflict(kind: Kind, name: str, text: str) -> ApiError:
+    details = {"name": name, "group": kind.group, "kind": kind.plural}
+    message = f'Operation cannot be fulfilled on {kind.resource} "{name}": {text}'
+    return ApiError(409, "Conflict", message, details)
+
+
+def forbidden(wanted: Attributes, reason: str) -> ApiError:
+    """Names the missing permission."""
+    resource = f"{wanted.resource}.{wanted.group}" if wanted.group else wanted.resource
+    what = wanted.url or (f'{resource} "{wanted.name}"' if wanted.name else resource)
+    details = {"name": wanted.name, "group": wanted.group, "kind": wanted.resource}
+    return ApiError(403, "Forbidden", f"{what} is forbidden: {reason}", details)
+
+
 def invalid(kind: Kind, name: str, problems: Sequence[Problem]) -> ApiError:
     """All problems at once; unknown fields alone are a 400, as Kubernetes' strict decoding answers."""
     if all(p.code == codes.UNKNOWN_FIELD for p in problems):
@@ -63,7 +85,28 @@ def from_store(error: StoreError, kind: Kind, name: str) -> ApiError:
             text = f'Operation cannot be fulfilled on {kind.resource} "{name}": the object has been modified'
             return ApiError(409, "Conflict", f"{text}; read it again and apply your change to that", details)
         case GoneError():
-            return ApiError(410, "Expired", str(error))
+            return ApiError(410, "Expired", f"too old resource version: {error}")
+        case UnavailableError():
+            return ApiError(
+                503, "ServiceUnavailable", "the store cannot be used now; try again", {"retryAfterSeconds": 1}
+            )
+        case _:
+            return ApiError(500, "InternalError", "the store failed; see the server's log")
+
+
+def words(error: Exception) -> ApiError:
+    """Whatever ended a request, as a Status."""
+    match error:
+        case ApiError():
+            return error
+        case web.HTTPException():
+            reasons = {404: "NotFound", 405: "MethodNotAllowed", 413: "RequestEntityTooLarge"}
+            texts = {404: "the server could not find the requested resource"}
+            text = texts.get(error.status, error.reason)
+            return ApiError(error.status, reasons.get(error.status, "BadRequest"), text)
+        case UnavailableError():
+            text = "the store cannot be used now; try again"
+            return ApiError(503, "ServiceUnavailable", text, {"retryAfterSeconds": 1})
         case _:
             return ApiError(500, "InternalError", "the store failed; see the server's log")
 
@@ -81,4 +124,5 @@ def _text(problem: Problem) -> str:
 
 
 def respond(error: ApiError) -> web.Response:
-    return web.json_response(error.status(), status=error.code)
+    headers = {"Retry-After": "1"} if error.code in (429, 503) else {}
+    return web.json_response(error.status(), status=error.code, headers=headers)

@@ -8,8 +8,10 @@ from difflib import get_close_matches
 from typing import Final
 
 from controlplane.resources import (
+    config,
     namespace,
     quarantine,
+    rbac,
     service_entry,
     workload_entry,
     workload_registration,
@@ -23,7 +25,7 @@ Parse = Callable[[Document], tuple[object | None, list[Problem]]]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of `get`: a dotted path into the object, or `#path` for the length of a list there."""
+    """A column of `get`: a dotted path into the object, `#path` for the length of a list, `@Type` for a condition."""
 
     name: str
     path: str
@@ -32,6 +34,10 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
+    """`body`: the fields beside metadata that hold what is wanted; `programmed`: sidecars are configured by it;
+    `strategic`: clients send strategic merge patches, read as merge patches; `read_only`: nobody may write it.
+    """
+
     group: str
     version: str
     kind: str
@@ -43,10 +49,23 @@ class Kind:
     namespaced: bool = True
     columns: tuple[Column, ...] = ()
     older_versions: tuple[str, ...] = ()
+    body: tuple[str, ...] = ("spec",)
+    programmed: bool = False
+    strategic: bool = False
+    read_only: bool = False
 
     @property
     def api_version(self) -> str:
         return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def has_status(self) -> bool:
+        return self.body == ("spec",) and not self.read_only
+
+    @property
+    def verbs(self) -> tuple[str, ...]:
+        read = ("get", "list", "watch")
+        return read if self.read_only else ("create", "delete", "deletecollection", *read, "patch", "update")
 
     @property
     def resource(self) -> str:
@@ -54,23 +73,46 @@ class Kind:
         return f"{self.plural}.{self.group}" if self.group else self.plural
 
 
+def _unwritten(document: Document) -> tuple[object | None, list[Problem]]:
+    """For kinds that tools only list."""
+    return None, [document.problem(codes.UNKNOWN_KIND, "kind", f"{document.kind} cannot be written here")]
+
+
 _SELECTOR: Final = Column("Selector", "spec.selector.matchLabels")
+_PROGRAMMED: Final = Column("Programmed", "@Programmed")
+_RBAC: Final = (rbac.GROUP, "v1")
 
 KINDS: Final[tuple[Kind, ...]] = (
     Kind(
         "", "v1", "Namespace", "namespaces", "namespace", namespace.parse, "A name that other resources live in.",
-        ("ns",), namespaced=False, columns=(Column("Status", "status.phase"),),
+        ("ns",), namespaced=False, columns=(Column("Status", "status.phase"),), strategic=True,
+    ),
+    Kind(
+        "", "v1", "ConfigMap", "configmaps", "configmap", config.parse_config_map, "Plain texts that tools keep here.",
+        ("cm",), columns=(Column("Keys", "data", wide=True),), body=("data", "binaryData", "immutable"), strategic=True,
+    ),
+    Kind(
+        "", "v1", "Secret", "secrets", "secret", config.parse_secret, "Secret texts that tools keep here, sealed at rest.",
+        columns=(Column("Type", "type"),), body=("data", "type", "immutable"), strategic=True,
+    ),
+    Kind(
+        "", "v1", "Event", "events", "event", _unwritten, "Served for kubectl describe; nothing is written here.",
+        ("ev",), read_only=True,
+    ),
+    Kind(
+        "", "v1", "Service", "services", "service", _unwritten, "Served for kubectl cluster-info; see ServiceEntry.",
+        ("svc",), read_only=True,
     ),
     Kind(
         "security.istio.io", "v1", "AuthorizationPolicy", "authorizationpolicies", "authorizationpolicy",
         authorization_policy.parse, "Who may send which requests to which workloads.", ("ap",),
-        columns=(Column("Action", "spec.action"), Column("Rules", "#spec.rules"), _SELECTOR),
-        older_versions=("v1beta1",),
+        columns=(Column("Action", "spec.action"), Column("Rules", "#spec.rules"), _SELECTOR, _PROGRAMMED),
+        older_versions=("v1beta1",), programmed=True,
     ),
     Kind(
         "security.istio.io", "v1", "PeerAuthentication", "peerauthentications", "peerauthentication",
         peer_authentication.parse, "Whether workloads take mutual TLS only.", ("pa",),
-        columns=(Column("Mode", "spec.mtls.mode"), _SELECTOR), older_versions=("v1beta1",),
+        columns=(Column("Mode", "spec.mtls.mode"), _SELECTOR, _PROGRAMMED), older_versions=("v1beta1",), programmed=True,
     ),
     Kind(
         "security.istio.io", "v1", "RequestAuthentication", "requestauthentications", "requestauthentication",
@@ -81,13 +123,13 @@ KINDS: Final[tuple[Kind, ...]] = (
         "networking.istio.io", "v1", "ServiceEntry", "serviceentries", "serviceentry", service_entry.parse,
         "A service: its hosts and ports, and the workloads behind it.", ("se",),
         columns=(Column("Hosts", "spec.hosts"), Column("Selector", "spec.workloadSelector.labels")),
-        older_versions=("v1beta1", "v1alpha3"),
+        older_versions=("v1beta1", "v1alpha3"), programmed=True,
     ),
     Kind(
         "networking.istio.io", "v1", "WorkloadEntry", "workloadentries", "workloadentry", workload_entry.parse,
         "One running workload: its address, ports and service account.", ("we",),
         columns=(Column("Address", "spec.address"), Column("Account", "spec.serviceAccount")),
-        older_versions=("v1beta1", "v1alpha3"),
+        older_versions=("v1beta1", "v1alpha3"), programmed=True,
     ),
     Kind(
         "pylis.io", "v1alpha1", "WorkloadRegistration", "workloadregistrations", "workloadregistration",
@@ -101,6 +143,25 @@ KINDS: Final[tuple[Kind, ...]] = (
             Column("Identities", "spec.spiffeIDs"), Column("Serials", "spec.serials"),
             Column("Reason", "spec.reason"),
         ),
+    ),
+    Kind(
+        *_RBAC, "Role", "roles", "role", rbac.parse_role, "What may be done in one namespace.",
+        columns=(Column("Rules", "#rules"),), body=("rules",), strategic=True,
+    ),
+    Kind(
+        *_RBAC, "RoleBinding", "rolebindings", "rolebinding", rbac.parse_binding, "Who has a role in one namespace.",
+        columns=(Column("Role", "roleRef.name"), Column("Subjects", "#subjects")), body=("roleRef", "subjects"),
+        strategic=True,
+    ),
+    Kind(
+        *_RBAC, "ClusterRole", "clusterroles", "clusterrole", rbac.parse_cluster_role, "What may be done anywhere.",
+        namespaced=False, columns=(Column("Rules", "#rules"),), body=("rules",), strategic=True,
+    ),
+    Kind(
+        *_RBAC, "ClusterRoleBinding", "clusterrolebindings", "clusterrolebinding", rbac.parse_cluster_binding,
+        "Who has a role everywhere.", namespaced=False,
+        columns=(Column("Role", "roleRef.name"), Column("Subjects", "#subjects")), body=("roleRef", "subjects"),
+        strategic=True,
     ),
 )  # fmt: skip
 

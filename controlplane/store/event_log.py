@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
 from typing import Final
 
-from controlplane.store.port import Event, GoneError
+from controlplane.store.port import Event, GoneError, Key
 
 KEPT: Final = 10_000
 
@@ -15,7 +16,8 @@ KEPT: Final = 10_000
 class EventLog:
     def __init__(self, revision: int, events: Iterable[Event] = ()) -> None:
         """`events` are the latest up to `revision`, oldest first."""
-        self._events: deque[Event] = deque(events, KEPT)
+        self._last: dict[Key, Event] = {}
+        self._events: deque[Event] = deque((self._linked(e) for e in events), KEPT)
         self._oldest = self._events[0].record.revision - 1 if self._events else revision
         self.revision = revision
         self._news = asyncio.Event()
@@ -23,14 +25,18 @@ class EventLog:
     def append(self, *events: Event) -> None:
         for event in events:
             if len(self._events) == KEPT:
-                self._oldest = self._events[0].record.revision
-            self._events.append(event)
+                oldest = self._events[0]
+                self._oldest = oldest.record.revision
+                if self._last.get(oldest.record.key) is oldest:
+                    del self._last[oldest.record.key]
+            self._events.append(self._linked(event))
             self.revision = event.record.revision
         self._wake()
 
     def restart(self, revision: int) -> None:
         """Changes were missed: nobody can go on from before `revision`."""
         self._events.clear()
+        self._last.clear()
         self._oldest = self.revision = revision
         self._wake()
 
@@ -55,6 +61,19 @@ class EventLog:
                 yield event
             if not events:
                 await news.wait()
+
+    async def wait(self, after: int) -> None:
+        if self.revision <= after:
+            await self._news.wait()
+
+    def _linked(self, event: Event) -> Event:
+        """With the record it replaced, if that is in the log."""
+        last = self._last.get(event.record.key)
+        if event.before is None and last is not None:
+            # the record only: a chain of events would keep all of them
+            event = replace(event, before=last.record)
+        self._last[event.record.key] = event
+        return event
 
     def _wake(self) -> None:
         self._news.set()

@@ -61,6 +61,12 @@ class MemoryStore:
     def changes(self, after: int) -> Sequence[Event]:
         return self._log.after(after)
 
+    async def wait(self, after: int) -> None:
+        await self._log.wait(after)
+
+    async def count(self, resource: str, namespace: str | None = None) -> int:
+        return self._resident.count(resource, namespace)
+
     async def history(self, key: Key) -> list[Event]:
         return [e for e in self._events if e.record.key == key and not e.minor]
 

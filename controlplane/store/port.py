@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol, Self
 
@@ -99,8 +99,8 @@ class Change(StrEnum):
 class Event:
     """`record` holds the last value for DELETED, with the revision of the deletion.
 
-    `minor` marks what history need not show (a change of status only); `time` (RFC 3339) and `author` say
-    when and who.
+    `before` is the record that was replaced, None when that is not known (any more); `minor` marks what history
+    need not show (a change of status only); `time` (RFC 3339) and `author` say when and who.
     """
 
     change: Change
@@ -108,6 +108,7 @@ class Event:
     minor: bool = False
     time: str = ""
     author: str = ""
+    before: Record | None = field(default=None, compare=False, repr=False)
 
 
 class AuditLog(Protocol):
@@ -166,6 +167,12 @@ class Store(AuditLog, Protocol):
     def changes(self, after: int) -> Sequence[Event]:
         """What `watch` would tell at once, without waiting. Raises: GoneError."""
         ...
+
+    async def wait(self, after: int) -> None:
+        """Returns once there are changes after a revision, or watches must look again."""
+        ...
+
+    async def count(self, resource: str, namespace: str | None = None) -> int: ...
 
     async def history(self, key: Key) -> list[Event]:
         """The kept changes of one name, oldest first, without minor ones."""

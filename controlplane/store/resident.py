@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from controlplane.store.port import Key, Record
 
@@ -30,8 +30,15 @@ class Resident:
 
     def list(self, resource: str, namespace: str | None) -> list[Record]:
         names = self._names.get(resource, [])
-        if namespace is not None:
-            low = bisect_left(names, (namespace, ""))
-            high = bisect_left(names, (namespace + "\0", ""))
-            names = names[low:high]
-        return [self.records[Key(resource, *place)] for place in names]
+        low, high = _range(names, namespace)
+        return [self.records[Key(resource, *place)] for place in names[low:high]]
+
+    def count(self, resource: str, namespace: str | None) -> int:
+        low, high = _range(self._names.get(resource, []), namespace)
+        return high - low
+
+
+def _range(names: Sequence[tuple[str, str]], namespace: str | None) -> tuple[int, int]:
+    if namespace is None:
+        return 0, len(names)
+    return bisect_left(names, (namespace, "")), bisect_left(names, (f"{namespace}\0", ""))

@@ -114,6 +114,12 @@ class SqliteStore:
     def changes(self, after: int) -> Sequence[Event]:
         return self._log.after(after)
 
+    async def wait(self, after: int) -> None:
+        await self._log.wait(after)
+
+    async def count(self, resource: str, namespace: str | None = None) -> int:
+        return self._resident.count(resource, namespace)
+
     async def history(self, key: Key) -> list[Event]:
         return await self._run(lambda: self._file.history(key))
 

@@ -1,0 +1,97 @@
+"""Answers: an object or a list as JSON, or as the Table that `kubectl get` asks for; warnings as headers."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from aiohttp import web
+
+from controlplane.api import objects, tables
+from controlplane.api.errors import ApiError
+from controlplane.resources.kinds import Kind
+from controlplane.store.port import Record
+from policies.problem import Problem
+
+MOST_WARNINGS: Final = 20
+
+
+def wants_table(request: web.Request) -> bool:
+    """By the first form the client accepts."""
+    return "as=Table" in request.headers.get("Accept", "").partition(",")[0]
+
+
+def one(
+    request: web.Request, kind: Kind, record: Record, status: int = 200, warnings: Sequence[Problem] = ()
+) -> web.Response:
+    if wants_table(request):
+        obj = objects.shown(kind, record)
+        metadata = {"resourceVersion": str(record.revision)}
+        include = request.query.get("includeObject", "")
+        body = json.dumps(tables.table(kind, [obj], metadata, datetime.now(UTC), include=include))
+    else:
+        body = objects.shown_text(kind, record)
+    return json_text(body, status, warning_headers(warnings))
+
+
+def many(
+    request: web.Request, kind: Kind, records: Sequence[Record], metadata: Mapping[str, Any]
+) -> web.Response:
+    if wants_table(request):
+        found = [objects.shown(kind, record) for record in records]
+        include = request.query.get("includeObject", "")
+        return json_text(json.dumps(tables.table(kind, found, metadata, datetime.now(UTC), include=include)))
+    items = ",".join(objects.shown_text(kind, record) for record in records)
+    head = json.dumps({"kind": f"{kind.kind}List", "apiVersion": kind.api_version, "metadata": metadata})
+    return json_text(f'{head[:-1]}, "items": [{items}]}}')
+
+
+def json_text(body: str, status: int = 200, headers: Sequence[tuple[str, str]] = ()) -> web.Response:
+    response = web.Response(body=body.encode(), status=status, content_type="application/json")
+    for name, value in headers:
+        response.headers.add(name, value)
+    return response
+
+
+def warning_headers(problems: Sequence[Problem]) -> list[tuple[str, str]]:
+    """RFC 7234, section 5.5; what cannot stand in a header is replaced."""
+    return [("Warning", f'299 - "{_quoted(_text(p))}"') for p in problems[:MOST_WARNINGS]]
+
+
+def success(kind: Kind, name: str, uid: str) -> web.Response:
+    details = {"name": name, "group": kind.group, "kind": kind.plural, "uid": uid}
+    status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
+    return json_text(json.dumps(status))
+
+
+def next_page(revision: int, last: Record) -> str:
+    """An opaque `continue`: the revision of the first page and the last key shown."""
+    value = json.dumps([revision, last.key.namespace, last.key.name])
+    return base64.urlsafe_b64encode(value.encode()).decode()
+
+
+def page_after(token: str) -> tuple[int, tuple[str, str]]:
+    """Raises: ApiError 400 for what `next_page` did not make."""
+    try:
+        revision, namespace, name = json.loads(base64.urlsafe_b64decode(token.encode()))
+    except (ValueError, TypeError, binascii.Error, RecursionError):
+        revision = namespace = name = None
+    if not isinstance(revision, int) or not isinstance(namespace, str) or not isinstance(name, str):
+        raise ApiError(400, "BadRequest", "continue key is not valid: it is none of this server's")
+    return revision, (namespace, name)
+
+
+def _text(problem: Problem) -> str:
+    if problem.message == "unknown field":
+        return f'unknown field "{problem.path}"'
+    text = f"{problem.path}: {problem.message}" if problem.path else problem.message
+    return f"{problem.code} {text}; {problem.hint}" if problem.hint else f"{problem.code} {text}"
+
+
+def _quoted(text: str) -> str:
+    clean = "".join(c if " " <= c <= "~" else "?" for c in text)[:500]
+    return clean.replace("\\", "\\\\").replace('"', '\\"')

@@ -1,0 +1,30 @@
+"""Prometheus text: counters of answers, gauges that are asked when somebody scrapes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+
+class Metrics:
+    def __init__(self) -> None:
+        self._answers: Counter[tuple[str, int]] = Counter()
+        self._gauges: dict[str, tuple[str, Callable[[], float]]] = {}
+
+    def gauge(self, name: str, help_: str, read: Callable[[], float]) -> None:
+        self._gauges[name] = (help_, read)
+
+    def answered(self, method: str, status: int) -> None:
+        known = method if method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE") else "OTHER"
+        self._answers[known, status] += 1
+
+    def text(self) -> str:
+        lines = [
+            "# HELP pylis_api_requests_total Answered requests.",
+            "# TYPE pylis_api_requests_total counter",
+        ]
+        for (method, status), count in sorted(self._answers.items()):
+            lines.append(f'pylis_api_requests_total{{method="{method}",code="{status}"}} {count}')
+        for name, (help_, read) in sorted(self._gauges.items()):
+            lines += [f"# HELP {name} {help_}", f"# TYPE {name} gauge", f"{name} {read()}"]
+        return "\n".join(lines) + "\n"

@@ -1,0 +1,73 @@
+"""A control plane in a process of its own, for tests that talk to it as clients do."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from controlplane.cli.client import Client, connect
+
+
+class RunningServer:
+    """`with RunningServer(directory) as server`; `stop` and `start` keep data and ports."""
+
+    def __init__(self, directory: Path, *arguments: str, data: str = "d") -> None:
+        self.directory = directory
+        self.data_dir = directory / data
+        self.kubeconfig = self.data_dir / "kubeconfig"
+        self._arguments = arguments
+        self._api = self._xds = "127.0.0.1:0"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "controlplane.cli", "server", "--data-dir", str(self.data_dir)]
+        log = (self.directory / f"{self.data_dir.name}.log").open("ab")
+        with log:
+            self._process = subprocess.Popen(
+                [*command, "--api", self._api, "--xds", self._xds, *self._arguments],
+                stdout=subprocess.PIPE,
+                stderr=log,
+            )
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line.startswith(b"ready"), (self.directory / f"{self.data_dir.name}.log").read_text()
+        words = line.decode().split()
+        self._api = words[words.index("api") + 1].removeprefix("https://")
+        self._xds = words[words.index("xds") + 1]
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
+        if self._process is None:
+            return
+        self._process.send_signal(how)
+        self._process.communicate(timeout=30)
+        self._process = None
+
+    @property
+    def api(self) -> str:
+        """`host:port`."""
+        return self._api
+
+    @property
+    def token(self) -> str:
+        return str(self.config["users"][0]["user"]["token"])
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return json.loads(self.kubeconfig.read_text())
+
+    def client(self) -> Client:
+        return connect(self.kubeconfig)
