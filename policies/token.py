@@ -59,23 +59,53 @@ def authenticate(
 
     `now`: Unix time; `jwks`: the keys that were fetched, by `JwtRule.key_source`.
     """
-    if not authentication.rules or _is_preflight(request):
+    if not authentication.rules:
         return request
-    found: list[tuple[Location, JwtRule, dict[str, Json]]] = []
-    for location, rules in authentication.by_location.items():
+    request = _without_claims(authentication, request)
+    if _is_preflight(request):
+        return request
+    for rule in authentication.rules:
+        refusal = _required(rule, request, now, jwks) if rule.required else None
+        if refusal is not None:
+            return refusal
+    found: list[_Found] = []
+    # the last location first, as Envoy does: so the first one has the last word
+    for location, rules in reversed(authentication.by_location.items()):
         token = find(location, request)
         if token is None:
             continue
         verdicts = [verify(token, rule, now, jwks) for rule in rules]
         good = next((i for i, verdict in enumerate(verdicts) if not isinstance(verdict, Fault)), None)
         if good is None:
-            worst = max(verdict for verdict in verdicts if isinstance(verdict, Fault))
-            return Refusal(TOKEN_AUDIENCE, 403) if worst is Fault.AUDIENCE else Refusal(TOKEN_INVALID, 401)
-        found.append((location, rules[good], cast("dict[str, Json]", verdicts[good])))
-    accepted = {rule.source for _, rule, _ in found}
-    if any(rule.required and rule.source not in accepted for rule in authentication.rules):
-        return Refusal(TOKEN_MISSING, 401)
-    return _after(authentication, request, found)
+            return _refusal(max(verdict for verdict in verdicts if isinstance(verdict, Fault)))
+        found.append(_Found(location, rules[good], token, cast("dict[str, Json]", verdicts[good])))
+    return _after(request, found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A good token."""
+
+    location: Location
+    rule: JwtRule
+    token: str
+    payload: dict[str, Json]
+
+
+def _required(rule: JwtRule, request: Request, now: float | None, jwks: Mapping[str, str]) -> Refusal | None:
+    """A token of this very rule must be there."""
+    worst: Fault | None = None
+    for location in rule.locations:
+        token = find(location, request)
+        verdict = None if token is None else verify(token, rule, now, jwks)
+        if isinstance(verdict, dict):
+            return None
+        worst = verdict if worst is None else max(worst, verdict or Fault.UNKNOWN)
+    return Refusal(TOKEN_MISSING, 401) if worst is None else _refusal(worst)
+
+
+def _refusal(fault: Fault) -> Refusal:
+    return Refusal(TOKEN_AUDIENCE, 403) if fault is Fault.AUDIENCE else Refusal(TOKEN_INVALID, 401)
 
 
 def find(location: Location, request: Request) -> str | None:
@@ -86,9 +116,9 @@ def find(location: Location, request: Request) -> str | None:
         case Where.PARAM:
             query = request.path.partition("#")[0].partition("?")[2]
             pairs = parse_qsl(query, keep_blank_values=True)
-            return next((value for name, value in pairs if name == location.name), None) or None
+            return next((value for name, value in pairs if name == location.name), None)
         case Where.COOKIE:
-            return cookies(request.headers.get("cookie", "")).get(location.name) or None
+            return cookies(request.headers.get("cookie", "")).get(location.name)
 
 
 def cookies(header: str) -> dict[str, str]:
@@ -137,16 +167,14 @@ def _is_preflight(request: Request) -> bool:
 
 
 def _in_header(location: Location, value: str | None) -> str | None:
+    """What follows the prefix, from the first letter a token can have to the next blank."""
     if value is None or location.prefix not in value:
         return None
     if not location.prefix:
-        return value or None
+        return value
     rest = value.partition(location.prefix)[2]
-    start = next((i for i, c in enumerate(rest) if c in _TOKEN_CHARACTERS), None)
-    if start is None:
-        return rest or None
-    end = next((i for i in range(start, len(rest)) if rest[i] not in _TOKEN_CHARACTERS), len(rest))
-    return rest[start:end]
+    start = next((i for i, letter in enumerate(rest) if letter in _TOKEN_CHARACTERS), None)
+    return value if start is None else rest[start:].partition(" ")[0]
 
 
 def _read(token: str) -> tuple[dict[str, Json] | None, dict[str, Json] | None]:
@@ -241,30 +269,36 @@ def _default(entry: Mapping[str, Json]) -> str:
     return kinds[str(entry.get("kty"))]
 
 
-def _after(
-    authentication: Authentication,
-    request: Request,
-    found: Sequence[tuple[Location, JwtRule, dict[str, Json]]],
-) -> Request:
-    """Tokens that are not forwarded are gone, and claims stand in the headers the rules name."""
+def _without_claims(authentication: Authentication, request: Request) -> Request:
+    """Nobody but a verified token writes the headers that claims go to."""
+    written = {name for rule in authentication.rules for name in _headers_of(rule)}
+    if not written & request.headers.keys():
+        return request
+    return replace(request, headers={n: v for n, v in request.headers.items() if n not in written})
+
+
+def _headers_of(rule: JwtRule) -> list[str]:
+    return [*filter(None, (rule.payload_header, *(header for header, _ in rule.claim_headers)))]
+
+
+def _after(request: Request, found: Sequence[_Found]) -> Request:
+    """Tokens that are not forwarded are gone, claims stand in their headers; the first location has the last word."""
+    if not found:
+        return request
     headers = dict(request.headers)
-    for rule in authentication.rules:
-        for name in (rule.payload_header, *(header for header, _ in rule.claim_headers)):
+    for one in found:
+        for name in _headers_of(one.rule):
             headers.pop(name, None)
-    for location, rule, payload in found:
-        if not rule.forward and location.where is Where.HEADER:
-            headers.pop(location.name, None)
-        if rule.payload_header:
-            token = find(location, request) or ""
-            headers[rule.payload_header] = token.split(".")[1]
-        for header, claim in rule.claim_headers:
-            text = _claim_text(payload, claim)
+        if not one.rule.forward and one.location.where is Where.HEADER:
+            headers.pop(one.location.name, None)
+        if one.rule.payload_header:
+            headers[one.rule.payload_header] = one.token.split(".")[1]
+        for header, claim in one.rule.claim_headers:
+            text = _claim_text(one.payload, claim)
             if text:
                 headers[header] = text
-    if not found:
-        return replace(request, headers=headers)
-    _, rule, payload = found[0]
-    return replace(request, headers=headers, claims=normalized(payload, rule.space_delimited))
+    last = found[-1]
+    return replace(request, headers=headers, claims=normalized(last.payload, last.rule.space_delimited))
 
 
 def _claim_text(payload: Mapping[str, Json], path: str) -> str:

@@ -62,8 +62,7 @@ def http_filters(program: DecisionProgram, around: Surroundings) -> Iterator[Nam
     yield from _texts("request-texts", looked_at, filter_state.REQUEST_TEXTS)
     for delegation in program.delegations:
         yield from _http_custom(delegation, around)
-    if program.authentication.rules:
-        yield "tokens", tokens.filter_config(program.authentication, dict(around.jwks))
+    yield from tokens.filters(program.authentication, dict(around.jwks))
     yield from _texts("token-texts", looked_at, filter_state.TOKEN_TEXTS)
     if program.audit:
         marks = verdict(program.audit, domains, matched="LOG", otherwise=("not-audited", "ALLOW"))

@@ -1,13 +1,15 @@
-"""Authentication → Envoy's jwt_authn filter.
+"""Authentication → Envoy's jwt_authn filters, one for each place a token may stand in.
 
-Every (rule, location) is a provider of its own: at each location any rule that looks there may accept the token
-and none may be missing, and all locations must agree. So a good token in one place never lets a bad one in
-another pass. Source: envoy.extensions.filters.http.jwt_authn.v3; docs/reference/policy.md
+A filter runs only where its place holds a token: any rule that looks there may accept it, and no other place has a
+say. So a good token in one place never lets a bad one in another pass (in one filter for all, Envoy looks a token's
+issuer up among the rules of every place), and headers written from claims at one place are not cleared at the next.
+Source: envoy.extensions.filters.http.jwt_authn.v3, checked on Envoy 1.40; docs/reference/policy.md
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from google.protobuf.message import Message
@@ -24,38 +26,68 @@ NOBODYS_KEYS: Final = (
 )
 
 
-def filter_config(authentication: Authentication, jwks: Mapping[str, str]) -> Message:
-    """`jwks`: what was fetched, by `JwtRule.key_source`."""
-    groups = authentication.by_location
-    names = {
-        (location, id(rule)): f"{number}-{rule.source}"
-        for number, location in enumerate(groups)
-        for rule in groups[location]
-    }
-    providers = {
-        names[location, id(rule)]: _provider(rule, location, jwks)
-        for location, rules in groups.items()
-        for rule in rules
-    }
-    # the payload of the last good token stays: the first location has the last word
-    requirements = [
-        _any([*_named([names[location, id(rule)] for rule in rules]), {"allow_missing": {}}])
-        for location, rules in reversed(groups.items())
-    ]
-    for rule in authentication.rules:
+Named = tuple[str, Message]
+
+
+def filters(authentication: Authentication, jwks: Mapping[str, str]) -> Iterator[Named]:
+    """In order; `jwks`: what was fetched, by `JwtRule.key_source`.
+
+    The payload of the last good token stays, so the first location comes last.
+    """
+    written = sorted({name for rule in authentication.rules for name in _headers_of(rule)})
+    if written:
+        # nobody but a verified token writes the headers that claims go to
+        mutations = {"request_mutations": [{"remove": name} for name in written]}
+        yield (
+            "token-headers",
+            new("envoy.extensions.filters.http.header_mutation.v3.HeaderMutation", mutations=mutations),
+        )
+    for number, rule in enumerate(authentication.rules):
         if rule.required:
-            requirements.insert(0, _any(_named([names[where, id(rule)] for where in rule.locations])))
-    requires = (
-        requirements[0]
-        if len(requirements) == 1
-        else new(f"{_JWT}.JwtRequirement", requires_all={"requirements": requirements})
-    )
+            places = [(location, rule) for location in rule.locations]
+            yield f"token-required-{number}", _filter(places, jwks, {}, optional=False)
+    groups = authentication.by_location
+    for number, (location, rules) in reversed([*enumerate(groups.items())]):
+        places = [(location, rule) for rule in rules]
+        yield f"token-{number}", _filter(places, jwks, _is_there(location), optional=True)
+
+
+def _filter(
+    places: Sequence[tuple[Location, JwtRule]],
+    jwks: Mapping[str, str],
+    match: dict[str, object],
+    *,
+    optional: bool,
+) -> Message:
+    providers = {
+        f"{number}-{rule.source}": _provider(rule, where, jwks) for number, (where, rule) in enumerate(places)
+    }
+    # where no rule accepts a token, this says why in the words of its issuer's rule
+    last: list[dict[str, object]] = [{"allow_missing": {}}] if optional else []
     return new(
         f"{_JWT}.JwtAuthentication",
         providers=providers,
-        rules=[{"match": {"prefix": "/"}, "requires": requires}],
+        rules=[{"match": {"prefix": "/", **match}, "requires": _any([*_named([*providers]), *last])}],
         bypass_cors_preflight=True,
     )
+
+
+def _is_there(location: Location) -> dict[str, object]:
+    """Does the place hold a token?"""
+    match location.where:
+        case Where.HEADER if location.prefix:
+            return {"headers": [{"name": location.name, "string_match": {"contains": location.prefix}}]}
+        case Where.HEADER:
+            return {"headers": [{"name": location.name, "present_match": True}]}
+        case Where.PARAM:
+            return {"query_parameters": [{"name": location.name, "present_match": True}]}
+        case Where.COOKIE:
+            regex = f"(.*; *)?{re.escape(location.name)}=.*"
+            return {"headers": [{"name": "cookie", "string_match": {"safe_regex": {"regex": regex}}}]}
+
+
+def _headers_of(rule: JwtRule) -> list[str]:
+    return [*filter(None, (rule.payload_header, *(header for header, _ in rule.claim_headers)))]
 
 
 def _named(providers: Sequence[str]) -> list[dict[str, object]]:
