@@ -1,27 +1,28 @@
 """`make bench`: the goals of this version, one JSON line each. Figures are of this machine, in this run.
 
 S1 server start, S2 the demo once, S3 edit to enforced on a live connection, S4 idle memory, D1 the start of two
-sidecars, R1 the cost of authorization in Envoy. A goal in several parts has a line each, told apart by `part`.
+sidecars, R1 the cost of authorization in Envoy, P2 and X1 to X8 in small
+(make bench-scale: at full size). A goal in several parts has a line each, told apart by `part`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import structlog
 
+from bench import xds
 from bench.data_plane import cost_ratios
+from bench.figures import line
 from bench.sidecar_start import start_ratios
 from controlplane.cli.client import RefusedError, connect
 from demo.client import Http
@@ -37,16 +38,6 @@ FREEZE = {
         "rules": [{"to": [{"operation": {"paths": ["/items"]}}]}],
     },
 }
-
-
-def line(id_: str, values: Sequence[float], unit: str, target: float, baseline: str, **more: object) -> None:
-    ordered = sorted(values)
-    p50, p99 = statistics.median(ordered), ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
-    body = {
-        "id": id_, "value": round(p50, 3), "unit": unit, "target": target, "baseline": baseline, "ok": p50 <= target,
-        "n": len(ordered), "p50": round(p50, 3), "p99": round(p99, 3), **more,
-    }  # fmt: skip
-    print(json.dumps(body), flush=True)
 
 
 def server_start() -> float:
@@ -175,6 +166,7 @@ def main() -> None:
             "R1", ratios, "x", target, "the same listener without RBAC; Istio's linear list 5.6 and 43",
             part=f"{principals} principals",
         )  # fmt: skip
+    asyncio.run(xds.measured(sidecars=200, edits=20, growth=()))
 
 
 if __name__ == "__main__":

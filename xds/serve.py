@@ -33,7 +33,7 @@ from xds.stream import Acked, DeltaStream, Nacked
 DELTA_ADS: Final = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 _REQUEST: Final = "envoy.service.discovery.v3.DeltaDiscoveryRequest"
 REVOKED: Final = "quarantine: this identity or certificate is cut off"
-_OPTIONS: Final = (
+OPTIONS: Final = (
     ("grpc.http2.bdp_probe", 0),  # measured: with the gc thresholds below half the CPU of a push
     ("grpc.max_receive_message_length", 4 * 1024 * 1024),
     ("grpc.max_send_message_length", -1),
@@ -126,7 +126,7 @@ class XdsServer:
     async def start(self) -> None:
         """Raises: AddressInUseError."""
         gc.set_threshold(100_000, 50, 1000)
-        self._server = grpc.aio.server(options=_OPTIONS)
+        self._server = grpc.aio.server(options=OPTIONS)
         handler = grpc.stream_stream_rpc_method_handler(self._delta)
         self._server.add_generic_rpc_handlers((_Methods({DELTA_ADS: handler}), *self._extra))
         try:

@@ -57,7 +57,7 @@ async def _whole(api: Api, wanted: Wanted) -> dict[str, Any]:
     found.add("sidecars", len(identities))
     found.add("idle", {"serverResidentMB": round(measure.usage().resident_bytes / 1e6, 1)})
     found.add("coldStart", await measure.cold_start())
-    found.rounds("edit", await edits(measure, api, mesh, wanted.edits))
+    found.rounds("edit", await edits(measure, api, mesh, range(wanted.edits)))
     found.rounds(
         "meshWideEdit", await mesh_wide(measure, api, mesh, wanted.root_namespace, wanted.mesh_edits)
     )

@@ -14,7 +14,7 @@ from controlplane.load.installation import Api, Usage
 from controlplane.load.mesh import LoadMesh
 
 QUIET_SECONDS: Final = 0.3  # nothing more came for so long: whoever was to be told has been told
-PATIENCE_SECONDS: Final = 120.0
+PATIENCE_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +127,10 @@ class Measure:
         return True
 
 
-async def edits(measure: Measure, api: Api, mesh: LoadMesh, count: int) -> list[Round]:
-    """Each of another workload, each alone."""
+async def edits(measure: Measure, api: Api, mesh: LoadMesh, numbers: Iterable[int]) -> list[Round]:
+    """Each of another workload, each alone; a number that was used before changes nothing."""
     found: list[Round] = []
-    for number in range(count):
+    for number in numbers:
         service = number * 7 % mesh.services
         policy = mesh.policy(service, f"/edit-{number}/*")
         found.append(await measure.push(lambda p=policy: api.replace(p), mesh.replicas))

@@ -1,0 +1,18 @@
+"""One JSON line a goal (CONTRACT: `make bench`)."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+
+
+def line(id_: str, values: Sequence[float], unit: str, target: float, baseline: str, **more: object) -> None:
+    """`value` is the median; a goal on another figure of the same values gets a line of its own."""
+    ordered = sorted(values)
+    p50, p99 = statistics.median(ordered), ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
+    body = {
+        "id": id_, "value": round(p50, 3), "unit": unit, "target": target, "baseline": baseline, "ok": p50 <= target,
+        "n": len(ordered), "p50": round(p50, 3), "p99": round(p99, 3), **more,
+    }  # fmt: skip
+    print(json.dumps(body), flush=True)
