@@ -8,6 +8,7 @@ sidecars, R1 the cost of authorization in Envoy, P2 and X1 to X8 in small
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import subprocess

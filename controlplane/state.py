@@ -59,9 +59,10 @@ class MeshState:
             if self._mesh.identity(node_id) is None:
                 return self.revision, Snapshot()
             plan = self._mesh.plan(node_id)
-            old = self._snapshots.get(node_id, (None, None))
-            if old[1] is None or old[0] != plan:
-                snapshot = Snapshot() if plan is None else self._compiler.snapshot(plan, old[1])
+            plan_before, snapshot = self._snapshots.get(node_id, (None, None))
+            if snapshot is None or plan_before != plan:
+                before = (plan_before, snapshot) if plan_before is not None and snapshot is not None else None
+                snapshot = Snapshot() if plan is None else self._compiler.snapshot(plan, before)
                 self._snapshots[node_id] = (plan, snapshot)
             self._planned.add(node_id)
         return self.revision, self._snapshots[node_id][1]

@@ -64,6 +64,12 @@ class Snapshot:
     def resources(self, type_url: str) -> Mapping[str, Resource]:
         return self.by_type.get(type_url, _NOTHING)
 
+    def with_type(self, type_url: str, resources: Iterable[Resource]) -> Snapshot:
+        """The same but for one type."""
+        others = {t: names for t, names in self.by_type.items() if t != type_url}
+        changed = {r.name: r for r in resources}
+        return Snapshot({**others, type_url: changed} if changed else others)
+
     def version_of(self, type_url: str) -> str:
         """A hash over all resources of a type: equal for equal content."""
         found = self.resources(type_url)

@@ -127,9 +127,10 @@ class DeltaStream:
         responses: list[Message] = []
         for type_url in ORDER:
             subscription = self._subscriptions.get(type_url)
-            if subscription is not None and subscription.open is None:
-                may_remove = type_url not in _BROKEN_LAST or self._others_settled()
-                response = self._answer(type_url, subscription, may_remove)
+            if subscription is None or subscription.open is not None:
+                continue
+            if not self._is_level(type_url, subscription) or subscription.unanswered:
+                response = self._answer(type_url, subscription)
                 responses += [response] if response is not None else []
         return responses
 
@@ -149,6 +150,8 @@ class DeltaStream:
         """Type → names of resources in the offered snapshot that the client refused."""
         found: dict[str, tuple[str, ...]] = {}
         for type_url, subscription in self._subscriptions.items():
+            if not subscription.refused:
+                continue
             offered = self._snapshot.resources(type_url)
             names = tuple(
                 n for n, v in subscription.refused.items() if n in offered and offered[n].version == v
@@ -176,12 +179,16 @@ class DeltaStream:
 
     def _are_settled(self, types: Iterable[str]) -> bool:
         found = ((t, self._subscriptions[t]) for t in types)
-        return all(s.open is None and not any(self._difference(t, s)) for t, s in found)
+        return all(
+            s.open is None and (self._is_level(t, s) or not any(self._difference(t, s))) for t, s in found
+        )
+
+    def _is_level(self, type_url: str, s: _Subscription) -> bool:
+        """Known to need nothing, without a look at names."""
+        return s.level is not None and s.level is self._snapshot.resources(type_url)
 
     def _difference(self, type_url: str, s: _Subscription) -> tuple[list[Resource], list[str]]:
         offered = self._snapshot.resources(type_url)
-        if s.level is offered:
-            return [], []
         candidates: Iterable[str] = offered if s.wildcard else sorted(s.names & offered.keys())
         send = [
             offered[name]
@@ -197,9 +204,9 @@ class DeltaStream:
         s.level = offered if not send and not gone else None
         return send, gone
 
-    def _answer(self, type_url: str, s: _Subscription, may_remove: bool) -> Message | None:
+    def _answer(self, type_url: str, s: _Subscription) -> Message | None:
         send, gone = self._difference(type_url, s)
-        if not may_remove:
+        if gone and type_url in _BROKEN_LAST and not self._others_settled():
             gone = [name for name in gone if name not in s.held]
         if not send and not gone and not (s.wildcard and s.unanswered):
             return None

@@ -19,7 +19,9 @@ from policies.peer_authentication import PeerAuthentication
 from policies.problem import Origin
 from policies.program import Action
 from policies.workload import MeshSettings, MtlsMode
+from xds.compile import Compiler, compile_plan
 from xds.plan import ProxyPlan
+from xds.snapshot import Snapshot
 
 SETTINGS = MeshSettings("example.org", ("old.example",))
 NAMESPACES = ("shop", "ops")
@@ -152,11 +154,12 @@ def plans(of: Planner | LiveMesh, nodes: Sequence[str]) -> dict[str, ProxyPlan |
     return {node: of.plan(node) for node in nodes}
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(changes)
 def test_edits_one_by_one_end_where_one_reading_ends(batches: list[list[tuple[object, bool]]]) -> None:
     store, live = Store(), LiveMesh(SETTINGS)
     before: dict[str, ProxyPlan | None] = {}
+    compiler, compiled = Compiler(), dict[str, tuple[ProxyPlan, Snapshot]]()
     for batch in batches:
         affected = live.apply([store.write(value, delete=delete) for value, delete in batch])
         planner = Planner(store.mesh)
@@ -169,6 +172,10 @@ def test_edits_one_by_one_end_where_one_reading_ends(batches: list[list[tuple[ob
         edited = {f"{v.namespace}/{v.name}" for v, _ in batch if isinstance(v, WorkloadEntry)}
         assert affected.nodes <= changed | edited
         before = now
+        for node in sorted(live.node_ids):
+            if (plan := live.plan(node)) is not None:
+                compiled[node] = (plan, compiler.snapshot(plan, compiled.get(node)))
+                assert compiled[node][1] == compile_plan(plan)
 
 
 @settings(max_examples=60)

@@ -17,7 +17,7 @@ and an edit costs what it changed. A part is given nothing but what it may depen
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Final
 
 from policies.program import DecisionProgram, Protocol
@@ -26,12 +26,14 @@ from xds.compile import clusters, intercepted, listeners, rbac, routes
 from xds.compile.memo import ByIdentity, Recent
 from xds.compile.surroundings import Surroundings
 from xds.plan import Destination, InboundPort, Interception, ProxyPlan, SocketAddress, Upstream
-from xds.snapshot import Resource, Snapshot
+from xds.snapshot import EXTENSION, Resource, Snapshot
 
 _NO_PROGRAM: Final = DecisionProgram(Protocol.HTTP, 0)
 _ANYWHERE: Final = SocketAddress("0.0.0.0", 0)  # noqa: S104 - stands for an address that does not matter
 _KEPT: Final = 20_000  # listeners: at most a few a proxy
 
+_REST_OF_PLAN: Final = tuple(f.name for f in fields(ProxyPlan) if f.name not in ("inbound", "destinations"))
+_REST_OF_PORT: Final = tuple(f.name for f in fields(InboundPort) if f.name != "program")
 _SCOPES: Final = 2_000
 
 Parts = tuple[Resource, ...]
@@ -62,8 +64,19 @@ class Compiler:
         self._scopes: Recent[_Scope] = Recent(_SCOPES)
         self._recent: Recent[Parts] = Recent(_KEPT)
 
-    def snapshot(self, plan: ProxyPlan, previous: Snapshot | None = None) -> Snapshot:
-        """Shares with `previous`, what the proxy held before, all that did not change."""
+    def snapshot(self, plan: ProxyPlan, previous: tuple[ProxyPlan, Snapshot] | None = None) -> Snapshot:
+        """Shares with `previous`, what the proxy was told before and why, all that did not change."""
+        if previous is not None and _differ_in_programs_only(plan, previous[0]):
+            return previous[1].with_type(EXTENSION, self._authorizations(plan))
+        return self._whole(plan, previous[1] if previous else None)
+
+    def _authorizations(self, plan: ProxyPlan) -> Parts:
+        places, keys = self._scope(plan.destinations).places, dict(plan.jwks)
+        around = (Surroundings.of(p.program, plan.trust_domains, places, keys) for p in plan.inbound)
+        parts = (self._authorization(p, near) for p, near in zip(plan.inbound, around, strict=True))
+        return tuple(resource for part in parts for resource in part)
+
+    def _whole(self, plan: ProxyPlan, previous: Snapshot | None) -> Snapshot:
         settings = replace(
             plan, node_id="", inbound=(), http_proxy=None, destinations=(), upstreams=(), jwks=()
         )
@@ -159,6 +172,19 @@ def _intercepted_outbound(
         found.append(Resource.of(names.PASSTHROUGH, clusters.passthrough()))
         found.append(Resource.of(names.ELSEWHERE, routes.elsewhere(named)))
     return tuple(found)
+
+
+def _differ_in_programs_only(new: ProxyPlan, old: ProxyPlan) -> bool:
+    """What an edit of policy comes to, as a rule; said without hashing or compiling anything."""
+    if new.destinations is not old.destinations or len(new.inbound) != len(old.inbound):
+        return False
+    if any(getattr(new, name) != getattr(old, name) for name in _REST_OF_PLAN):
+        return False
+    return all(
+        all(getattr(a, name) == getattr(b, name) for name in _REST_OF_PORT)
+        and listeners.needed(a.program) == listeners.needed(b.program)
+        for a, b in zip(new.inbound, old.inbound, strict=True)
+    )
 
 
 def _destination(target: Destination) -> Parts:
