@@ -24,7 +24,7 @@ import structlog
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from bench.guarded import Answer, Call, Guarded, application, guarded
-from bench.one_envoy import free_port
+from bench.one_envoy import free_ports
 from controlplane.cli.policy_files import read_tests
 from policies.authentication import Authentication, JwtRule, Location, Where
 from policies.evaluate import Decision, Outside, evaluate
@@ -87,6 +87,7 @@ def _plans(
 ) -> tuple[list[ProxyPlan], list[Replay]]:
     plans: list[ProxyPlan] = []
     replays: list[Replay] = []
+    listen = iter(free_ports(sum(len(test.cases) for test in tests)))
     for number, test in enumerate(tests):
         ports: dict[tuple[str, str, int, Protocol], InboundPort] = {}
         for case in test.cases:
@@ -101,7 +102,7 @@ def _plans(
                     f"t{number}-{len(ports)}",
                     case.port,
                     AppProtocol.HTTP if is_http else AppProtocol.TCP,
-                    SocketAddress(EVERYWHERE, free_port()),
+                    SocketAddress(EVERYWHERE, next(listen)),
                     http if is_http else tcp,
                     mode,
                     program,

@@ -23,7 +23,7 @@ from bench import random_policies
 from bench.envoy_cases import CLAIMS_HEADER, Signer
 from bench.guarded import Answer, Call, Guarded, application, guarded
 from bench.matcher_walk import Verdict, decide
-from bench.one_envoy import free_port
+from bench.one_envoy import free_ports
 from bench.random_policies import PORT, TRUST_DOMAINS
 from policies.authentication import Authentication
 from policies.authorization_policy import AuthorizationPolicy
@@ -74,6 +74,7 @@ def _guards(
 ) -> tuple[list[Guard], list[ProxyPlan]]:
     guards: list[Guard] = []
     plans: list[ProxyPlan] = []
+    listen = free_ports(count)
     for number in range(count):
         settings = random_policies.settings_of(chance)
         selected = random_policies.policies(chance, settings)
@@ -88,7 +89,7 @@ def _guards(
         is_http = protocol is Protocol.HTTP
         port = InboundPort(
             f"g{number}", PORT, AppProtocol.HTTP if is_http else AppProtocol.TCP,
-            SocketAddress("0.0.0.0", free_port()), http if is_http else tcp, MtlsMode.PERMISSIVE, program,
+            SocketAddress("0.0.0.0", listen[number]), http if is_http else tcp, MtlsMode.PERMISSIVE, program,
         )  # fmt: skip
         plan = ProxyPlan(
             "shop/guard", TRUST_DOMAINS, settings.path_normalization, (port,), None, (), (), AccessLog.OFF,

@@ -14,7 +14,7 @@ import ssl
 import sys
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -42,6 +42,17 @@ def free_port() -> int:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
+
+
+def free_ports(count: int) -> list[int]:
+    """Different ones: all are held until the last is found."""
+    with ExitStack() as held:
+        found: list[int] = []
+        for _ in range(count):
+            one = held.enter_context(socket.socket())
+            one.bind(("0.0.0.0", 0))
+            found.append(one.getsockname()[1])
+        return found
 
 
 @dataclass
