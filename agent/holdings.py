@@ -6,6 +6,7 @@ Keys are made by whoever calls; they live here, in memory, and nowhere else.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final
@@ -46,6 +47,7 @@ class Holdings:
         self.bundle: TrustBundle | None = None
         self.held: dict[str, Held] = {}
         self.tainted: frozenset[str] = frozenset()
+        self.federated: dict[str, TrustBundle] = {}  # by trust domain's name
         self.version = 0
         self.settled = asyncio.Event()  # something may be in force now that was not
         self._followers: set[Follower] = set()
@@ -60,6 +62,7 @@ class Holdings:
         """The complete truth: what is no longer registered is dropped at once."""
         self.entries, self.bundle = message.entries, message.bundle
         self.tainted = frozenset(message.tainted)
+        self.federated = {one.trust_domain.name: one for one in message.federated}
         wanted = {e.name: e for e in message.entries}
         self.held = {
             name: _as_now(held, wanted[name], self.tainted)
@@ -94,6 +97,11 @@ class Holdings:
             for e in self.entries
             if e.name in self.held and e.selectors and selectors.issuperset(e.selectors)
         ]
+
+    def federated_of(self, held: Iterable[Held]) -> list[TrustBundle]:
+        """The foreign bundles that these identities' registrations federate with, sorted, each one once."""
+        names = {name for one in held for name in one.entry.federates_with}
+        return [self.federated[name] for name in sorted(names) if name in self.federated]
 
     def knows(self, selectors: frozenset[str]) -> bool:
         """Is such a process registered, with or without an SVID yet?"""

@@ -3,7 +3,12 @@
     name                                   secret
     default                                the caller's first identity
     each of its SPIFFE IDs                 that identity
-    ROOTCA, ALL, the trust domain's ID     the trust bundle
+    ROOTCA, the trust domain's ID          the bundle of this trust domain
+    a foreign trust domain's ID            its bundle, if one of the caller's identities federates with it
+    ALL                                    all of these bundles
+
+Bundles are given to Envoy's SPIFFE validator, each under its trust domain: an authority of one never vouches for
+another, which a list of roots could not say.
 
 A name that is not the caller's is answered as one that does not exist. The bundle changes here before a
 certificate that needs it is asked for, so it is pushed first.
@@ -12,8 +17,10 @@ certificate that needs it is asked for, so it is pushed first.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, Final
 
+from google.protobuf.message import Message
 from grpclib.const import Cardinality, Status
 from grpclib.const import Handler as Method
 from grpclib.exceptions import GRPCError
@@ -31,7 +38,8 @@ from xds.stream import DeltaStream
 
 _SECRET: Final = "envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105 - a type's name
 _REQUEST: Final = "envoy.service.discovery.v3.DeltaDiscoveryRequest"
-_EVERY_BUNDLE: Final = "ALL"  # SPIRE's name; there is one trust domain yet
+_CONTEXT: Final = "envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext"
+_VALIDATOR: Final = "envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig"
 _MAX_WAITING: Final = 16  # requests read ahead; a client that sends more waits
 DELTA_SECRETS: Final = "/envoy.service.secret.v3.SecretDiscoveryService/DeltaSecrets"
 
@@ -94,14 +102,14 @@ class SecretService:
             if self._holdings.knows(selectors):
                 return None
             raise GRPCError(Status.PERMISSION_DENIED, "no identity is registered for this process")
-        return snapshot(held, self._holdings.bundle)
+        return snapshot(held, self._holdings.bundle, self._holdings.federated_of(held))
 
 
-def snapshot(held: list[Held], bundle: TrustBundle) -> Snapshot:
-    roots = {"trusted_ca": {"inline_bytes": bundle.to_pem().encode()}}
-    secrets = [
-        (name, {"validation_context": roots})
-        for name in (names.BUNDLE_SECRET, _EVERY_BUNDLE, bundle.trust_domain.id)
+def snapshot(held: list[Held], bundle: TrustBundle, federated: Sequence[TrustBundle] = ()) -> Snapshot:
+    believed = [(one.trust_domain.id, [one]) for one in (bundle, *federated)]
+    believed += [(names.OWN_BUNDLE_SECRET, [bundle]), (names.BUNDLE_SECRET, [bundle, *federated])]
+    secrets: list[tuple[str, dict[str, Any]]] = [
+        (name, {"validation_context": _validation(bundles)}) for name, bundles in believed
     ]
     for name, one in [(names.SVID_SECRET, held[0]), *((h.entry.spiffe_id, h) for h in held)]:
         certificate = {
@@ -111,6 +119,25 @@ def snapshot(held: list[Held], bundle: TrustBundle) -> Snapshot:
         secrets.append((name, {"tls_certificate": certificate}))
     unique = dict(secrets)
     return Snapshot.of(Resource.of(n, schema.new(_SECRET, name=n, **body)) for n, body in unique.items())
+
+
+def _validation(bundles: Sequence[TrustBundle]) -> Message:
+    """A trust domain whose bundle is empty is left out: nothing of it is believed."""
+    config = schema.new(
+        _VALIDATOR,
+        trust_domains=[
+            {"name": one.trust_domain.name, "trust_bundle": {"inline_bytes": one.to_pem().encode()}}
+            for one in bundles
+            if one.x509_authorities
+        ],
+    )
+    return schema.new(
+        _CONTEXT,
+        custom_validator_config={
+            "name": "envoy.tls.cert_validator.spiffe",
+            "typed_config": schema.pack(config),
+        },
+    )
 
 
 async def _read(stream: Any, inbox: asyncio.Queue[bytes], wake: asyncio.Event) -> None:

@@ -33,7 +33,7 @@ def svid_problems(chain: Sequence[x509.Certificate], bundle: TrustBundle, now: d
         return [f"the chain has {len(chain)} certificates, at most {MAX_CHAIN} are read"]
     leaf = chain[0]
     problems = [f"leaf: {text}" for text in check.leaf_problems(leaf)]
-    problems += _validity(leaf, "leaf", now)
+    problems += validity_problems(leaf, "leaf", now)
     try:
         domain = check.spiffe_id(leaf).trust_domain
     except (SpiffeIdError, *check.UNREADABLE):
@@ -52,7 +52,7 @@ def authority_path_problems(
 ) -> list[str]:
     """Reasons why `authority` may not sign issuing authorities under one of `roots`."""
     problems = [f"authority {_name(authority)}: {text}" for text in check.authority_problems(authority)]
-    problems += _validity(authority, f"authority {_name(authority)}", now)
+    problems += validity_problems(authority, f"authority {_name(authority)}", now)
     limits = (
         authority.extensions.get_extension_for_class(x509.BasicConstraints).value if not problems else None
     )
@@ -102,7 +102,7 @@ def _judge(path: tuple[x509.Certificate, ...], anchored: bool, now: datetime) ->
         below = path[:index]
         label = f"authority {_name(issuer)}"
         problems += [f"{label}: {text}" for text in check.authority_problems(issuer)]
-        problems += _validity(issuer, label, now)
+        problems += validity_problems(issuer, label, now)
         problems += _weak_signature(below[-1])
         try:
             problems += [f"{label}: {text}" for text in _constraints(issuer, below)]
@@ -142,7 +142,7 @@ def _constraints(issuer: x509.Certificate, below: tuple[x509.Certificate, ...]) 
     return problems
 
 
-def _validity(certificate: x509.Certificate, label: str, now: datetime) -> list[str]:
+def validity_problems(certificate: x509.Certificate, label: str, now: datetime) -> list[str]:
     if now < certificate.not_valid_before_utc:
         return [f"{label}: is not valid before {certificate.not_valid_before_utc.isoformat()}"]
     if now > certificate.not_valid_after_utc:

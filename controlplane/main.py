@@ -32,6 +32,8 @@ from controlplane.authority_operations import AuthorityOperations
 from controlplane.authority_watch import AuthorityWatch
 from controlplane.collector import Collector
 from controlplane.conditions import Tally
+from controlplane.federation.federator import Federator
+from controlplane.federation.operations import FederationOperations
 from controlplane.mesh.live import Affected
 from controlplane.node_attestation import NodeAttestation
 from controlplane.node_service import NodeService
@@ -99,7 +101,8 @@ async def _serve(config: Config, store: Store, ready: Callable[[str, str], None]
     agents = AgentRegistry(store, lambda name: nodes.standing_changed(name))
     acknowledgements = Acknowledgements(utc_now, agents.names)
     authority.unacknowledged = acknowledgements.behind
-    nodes = NodeService(authority, state, agents, store, acknowledgements)
+    federator = Federator(store, lambda: authority.bundle, lambda: nodes.changed())
+    nodes = NodeService(authority, state, agents, store, acknowledgements, foreign=lambda: federator.bundles)
     xds = XdsServer(
         config.xds,
         own.identity,
@@ -122,6 +125,7 @@ async def _serve(config: Config, store: Store, ready: Callable[[str, str], None]
     reconciler = Reconciler(store, state, changed)
     await reconciler.once()
     await agents.load()
+    await federator.load()
     bound = {"api": 0}
 
     def reachable() -> tuple[str, str]:
@@ -154,6 +158,7 @@ async def _serve(config: Config, store: Store, ready: Callable[[str, str], None]
     attestation = NodeAttestation(store, authority, agents, settings, asyncio.get_running_loop().time)
     operations = {
         **Operations(store, authority, ledger, reachable, tokens).table(),
+        **FederationOperations(federator).table(),
         **AuthorityOperations(store, authority, authorities.in_force).table(),
         **AgentOperations(agents, nodes, attestation).table(),
     }
@@ -184,6 +189,7 @@ async def _serve(config: Config, store: Store, ready: Callable[[str, str], None]
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(reconciler.run())
                 tasks.create_task(agents.run())
+                tasks.create_task(federator.run())
                 tasks.create_task(authority.run())
                 tasks.create_task(authorities.run())
                 tasks.create_task(own.run())

@@ -12,7 +12,7 @@ The agent's own SVID decides what it may hold, and has to be the one the registr
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ import grpc
 import structlog
 
 from ca import node_protocol as protocol
+from ca.bundle import TrustBundle
 from ca.errors import NodeProtocolError
 from ca.node_protocol import (
     MUST_ATTEST,
@@ -38,7 +39,7 @@ from ca.node_protocol import (
 from ca.registrations import ANY_AGENT, Registration
 from ca.revocation import serial_text
 from ca.service import CertificateAuthority
-from ca.spiffe_id import agent_name
+from ca.spiffe_id import TrustDomain, agent_name
 from controlplane import audit
 from controlplane.acknowledgements import Acknowledgements
 from controlplane.agents import AgentRegistry
@@ -80,9 +81,11 @@ class NodeService:
         agents: AgentRegistry,
         records: AuditLog,
         acknowledgements: Acknowledgements,
+        foreign: Callable[[], Mapping[TrustDomain, TrustBundle]] = dict,
         probe_seconds: float = PROBE_SECONDS,
     ) -> None:
         self._authority = authority
+        self._foreign = foreign
         self._acknowledgements = acknowledgements
         self._state = state
         self._agents = agents
@@ -235,7 +238,8 @@ class NodeService:
     def _authorized(self, allowed: tuple[Registration, ...]) -> Authorized:
         entries = tuple(Entry.of(r) for r in allowed)
         cut_off = tuple(sorted(self._state.revocations.identities))
-        return Authorized(entries, self._authority.bundle, self._authority.tainted, cut_off=cut_off)
+        federated = federated_with(allowed, self._foreign())
+        return Authorized(entries, self._authority.bundle, self._authority.tainted, federated, cut_off)
 
     async def _answers(
         self, session: _Session, allowed: tuple[Registration, ...], asked: list[FromAgent]
@@ -258,6 +262,14 @@ class NodeService:
             await self._agents.renewed(session.agent, serial_text(found.renewed.serial))
         await self._records.record(*found.entries)
         return found.messages
+
+
+def federated_with(
+    registrations: Iterable[Registration], foreign: Mapping[TrustDomain, TrustBundle]
+) -> tuple[TrustBundle, ...]:
+    """The foreign bundles that these registrations name, and no others."""
+    wanted = {domain for one in registrations for domain in one.federates_with}
+    return tuple(foreign[domain] for domain in sorted(wanted & foreign.keys()))
 
 
 async def _read(requests: AsyncIterator[bytes], session: _Session) -> None:

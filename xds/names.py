@@ -8,7 +8,8 @@ XDS_CLUSTER = "xds"  # the control plane: ADS
 
 # secrets the agent serves to every sidecar
 SVID_SECRET = "default"  # noqa: S105 - a resource name
-BUNDLE_SECRET = "ROOTCA"  # noqa: S105 - a resource name
+OWN_BUNDLE_SECRET = "ROOTCA"  # noqa: S105 - a resource name: the trust domain's own
+BUNDLE_SECRET = "ALL"  # noqa: S105 - a resource name: every trust domain's that is believed
 
 # filter state: written once per connection or request, read by the authorization matcher
 PRINCIPAL_KEY = "pylis.principal"

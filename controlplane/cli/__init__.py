@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "token": ("controlplane.cli.token:token", "Join tokens for agents."),
     "svid": ("controlplane.cli.svid:svid", "Mint, show and verify SVIDs."),
     "ca": ("controlplane.cli.ca:ca", "The authorities: rotate, taint, revoke."),
+    "federation": ("controlplane.cli.federation:federation", "Foreign trust domains and their bundles."),
     "bundle": ("controlplane.cli.bundle:bundle", "The trust bundle."),
     "proxy": ("controlplane.cli.proxy:proxy", "What each sidecar holds."),
     "explain": ("controlplane.cli.explain:explain", "Say which rule decides a request, and why."),

@@ -9,6 +9,7 @@ from typing import Final
 
 from controlplane.resources import (
     config,
+    federated_trust_domain,
     namespace,
     quarantine,
     rbac,
@@ -162,6 +163,15 @@ KINDS: Final[tuple[Kind, ...]] = (
         "Who has a role everywhere.", namespaced=False,
         columns=(Column("Role", "roleRef.name"), Column("Subjects", "#subjects")), body=("roleRef", "subjects"),
         strategic=True,
+    ),
+    Kind(
+        "pylis.io", "v1alpha1", "FederatedTrustDomain", "federatedtrustdomains", "federatedtrustdomain",
+        federated_trust_domain.parse, "A foreign trust domain, and where its bundle comes from.", ("ftd",),
+        namespaced=False,
+        columns=(
+            Column("Trust Domain", "spec.trustDomain"), Column("Endpoint", "spec.bundleEndpointURL"),
+            Column("Profile", "spec.bundleEndpointProfile.type"),
+        ),
     ),
 )  # fmt: skip
 

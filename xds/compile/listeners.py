@@ -70,7 +70,7 @@ def inbound_chains(
                 around,
                 plan,
                 {**only, **match},
-                transport_socket=tls.downstream(plan.trust_domains, alpn),
+                transport_socket=tls.downstream(alpn),
             )
         )
     if port.mtls is not MtlsMode.STRICT:

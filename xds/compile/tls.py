@@ -35,9 +35,12 @@ def agent_secrets(name: str) -> Message:
     )
 
 
-def downstream(trust_domains: Sequence[str], alpn: Sequence[str]) -> Message:
-    """The transport socket of an inbound chain: a peer must present an SVID of one of the trust domains."""
-    peers = [_uri_matcher("prefix", f"spiffe://{domain}/") for domain in trust_domains]
+def downstream(alpn: Sequence[str]) -> Message:
+    """The transport socket of an inbound chain: a peer must present an SVID.
+
+    Of which trust domains is the agent's word: its validation context has a bundle for each that is believed.
+    """
+    peers = [_uri_matcher("prefix", "spiffe://")]
     context = new(
         f"{TLS}.DownstreamTlsContext",
         require_client_certificate={"value": True},
