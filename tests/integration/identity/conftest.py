@@ -78,8 +78,7 @@ class ControlPlaneProcess:
             "--data-dir",
             str(self.data_dir),
             *addresses,
-            "--trust-domain",
-            "example.org",
+            *(() if "--trust-domain" in self.options else ("--trust-domain", "example.org")),
             *self.options,
         ]
         with (self.directory / "server.log").open("ab") as log:
