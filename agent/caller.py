@@ -20,8 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from agent.process import is_running, session
-from ca.attest import supervised, unix
+from agent.process import is_running
 from ca.attest.unix import ProcessFacts
 
 _SO_PEERPIDFD: Final = 77
@@ -38,20 +37,15 @@ class Caller:
     uid: int
     gid: int
     pidfd: int
+    container: tuple[str, frozenset[str]] | None = None  # its ID, and what the engine said of it
 
     @property
     def is_alive(self) -> bool:
         return self.pidfd >= 0 and is_running(self.pidfd)
 
-    def selectors(self, sessions: Sessions) -> frozenset[str]:
-        """Empty when the process is gone or unknown."""
-        if self.pid <= 0 or self.pidfd < 0:
-            return frozenset()
-        found = unix.selectors(_facts(self.pid, self.uid, self.gid))
-        workload = sessions(session(self.pid) or 0)
-        if workload is not None:
-            found |= supervised.selectors(*workload)
-        return found if self.is_alive else frozenset()
+    def facts(self) -> ProcessFacts:
+        """What /proc says of the pid now: it counts only if the process `is_alive` afterwards."""
+        return _facts(self.pid, self.uid, self.gid)
 
     def close(self) -> None:
         if self.pidfd >= 0:

@@ -40,6 +40,13 @@ def _option(flag: str, *more: str, **settings: Any) -> Callable[[_Command], _Com
 @_option("--oidc-token-file", type=_FILE, help="A fresh ID token, to join by an invitation.")
 @_option("--data-dir", type=_FILE, default=".pylis/agent", show_default=True, help="Its own key and state.")
 @_option("--socket", type=_FILE, help="The Workload API.  [default: agent.sock in the data directory]")
+@_option(
+    "--docker-socket",
+    type=_FILE,
+    default="/var/run/docker.sock",
+    show_default=True,
+    help="To know callers in containers.",
+)
 @_option("--workloads", type=_FILE, help="What to run (JSON); SIGHUP reads it again.")
 @_option("--no-envoy", is_flag=True, help="Identities only: start no sidecar.")
 @_option("--envoy", "envoy_path", default="", help="The Envoy to run.")
@@ -53,6 +60,7 @@ def run(
     oidc_token_file: Path | None,
     data_dir: Path,
     socket: Path | None,
+    docker_socket: Path,
     workloads: Path | None,
     no_envoy: bool,
     envoy_path: str,
@@ -101,7 +109,9 @@ def run(
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o711)  # others reach the socket, and see nothing
         where = envoy.short_path((socket or data_dir / "agent.sock").absolute())
         path = "" if no_envoy or workloads is None else envoy.find(envoy_path)
-        config = AgentConfig(data_dir, where, joining, workloads, no_envoy, path, drain_seconds, evidence)
+        config = AgentConfig(
+            data_dir, where, joining, workloads, no_envoy, path, drain_seconds, evidence, docker_socket
+        )
         asyncio.run(main(config, path))
     except (TokenError, BusyError, envoy.EnvoyMissingError) as error:
         raise click.UsageError(str(error)) from error

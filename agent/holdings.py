@@ -48,6 +48,7 @@ class Holdings:
         self.held: dict[str, Held] = {}
         self.tainted: frozenset[str] = frozenset()
         self.federated: dict[str, TrustBundle] = {}  # by trust domain's name
+        self.cut_off: frozenset[str] = frozenset()  # SPIFFE IDs whose tokens are refused
         self.version = 0
         self.settled = asyncio.Event()  # something may be in force now that was not
         self._followers: set[Follower] = set()
@@ -63,6 +64,7 @@ class Holdings:
         self.entries, self.bundle = message.entries, message.bundle
         self.tainted = frozenset(message.tainted)
         self.federated = {one.trust_domain.name: one for one in message.federated}
+        self.cut_off = frozenset(message.cut_off)
         wanted = {e.name: e for e in message.entries}
         self.held = {
             name: _as_now(held, wanted[name], self.tainted)
@@ -102,6 +104,10 @@ class Holdings:
         """The foreign bundles that these identities' registrations federate with, sorted, each one once."""
         names = {name for one in held for name in one.entry.federates_with}
         return [self.federated[name] for name in sorted(names) if name in self.federated]
+
+    def selectors(self) -> set[str]:
+        """Every selector that a registration looks at."""
+        return {selector for entry in self.entries for selector in entry.selectors}
 
     def knows(self, selectors: frozenset[str]) -> bool:
         """Is such a process registered, with or without an SVID yet?"""

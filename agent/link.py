@@ -43,6 +43,7 @@ from ca.node_protocol import (
     Sign,
     Signed,
     SignedJwt,
+    SignJwt,
 )
 from ca.rotation import Lifetime, renew_at
 from ca.spiffe_id import server_id
@@ -54,6 +55,7 @@ EARLY_PAUSE: Final = 1.0  # before what arrived already due is asked for again; 
 LONGEST_EARLY_PAUSE: Final = 300.0
 CONNECT_SECONDS: Final = 15.0
 STEADY_SECONDS: Final = 5.0  # a stream that held so long is opened again without a long pause
+TOKEN_SECONDS: Final = 5.0
 LOOK_AGAIN_SECONDS: Final = 60.0  # clocks may jump
 MAX_BATCH: Final = 200
 _AGENT: Final = ""  # the agent's own certificate, among the names of registrations
@@ -62,6 +64,14 @@ log = structlog.get_logger()
 
 class ForeignServerError(Exception):
     """The other end is not the control plane of this trust domain."""
+
+
+class TokenRefusedError(Exception):
+    """The control plane does not sign this token; the text says why."""
+
+
+class TokenUnavailableError(Exception):
+    """It cannot be signed now; later it may."""
 
 
 _LOST = (
@@ -99,12 +109,32 @@ class Link:
         self._instance = secrets.token_hex(16)  # in memory only: a copy of the data directory lacks it
         self._pongs: list[FromAgent] = []
         self._asked: dict[int, tuple[Entry | None, PrivateKey]] = {}
+        self._tokens: dict[int, tuple[SignJwt, asyncio.Future[SignedJwt]]] = {}
+        self._unsent: list[FromAgent] = []
         self._not_before: dict[str, datetime] = {}  # refused or early → when it may be asked for again
         self._early: dict[str, float] = {}  # arrived already due → seconds until the next attempt
         self.is_connected = False
         self.error: str | None = None
         self._acknowledged = 0
         self._replaced = False  # by a new certificate of its own: the stream is opened again
+
+    async def jwt(self, registration: str, audience: tuple[str, ...]) -> SignedJwt:
+        """A JWT-SVID, signed now. Raises: TokenRefusedError; TokenUnavailableError while there is no stream."""
+        if not self.is_connected:
+            raise TokenUnavailableError("the control plane cannot be reached")
+        self._ids += 1
+        id_, answer = self._ids, asyncio.get_running_loop().create_future()
+        request = SignJwt(id_, registration, audience)
+        self._tokens[id_] = request, answer
+        self._unsent.append(request)
+        self._holdings.settled.set()  # wakes the stream
+        try:
+            async with asyncio.timeout(TOKEN_SECONDS):
+                return await answer
+        except TimeoutError as error:
+            raise TokenUnavailableError("the control plane did not answer in time") from error
+        finally:
+            self._tokens.pop(id_, None)
 
     async def run(self) -> None:
         """Keeps the stream up until cancelled."""
@@ -118,11 +148,19 @@ class Link:
                 self._say(connected=False, error=await self._turned_away(error) or self._advice(error))
             else:
                 self._say(connected=False, error=None)
-            self._asked.clear()
+            self._forget_asked()
             if clock() - began > STEADY_SECONDS:
                 pause = FIRST_PAUSE
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, no secret
             pause = min(pause * 2, LONGEST_PAUSE)
+
+    def _forget_asked(self) -> None:
+        """The stream is gone, and what was asked for on it."""
+        self._asked.clear()
+        self._unsent.clear()
+        for _, answer in self._tokens.values():
+            if not answer.done():
+                answer.set_exception(TokenUnavailableError("the control plane cannot be reached"))
 
     async def _turned_away(self, error: BaseException) -> str:
         """What follows from a refusal of this agent itself; "" for any other loss."""
@@ -197,6 +235,7 @@ class Link:
                 if self._replaced:
                     return
         finally:
+            settled.cancel()
             incoming.cancel()
             await asyncio.wait({incoming})
             if not incoming.cancelled():
@@ -209,6 +248,10 @@ class Link:
                     self._authorized(message)
                 case Signed(id_, chain) if id_ in self._asked:
                     self._signed(*self._asked.pop(id_), chain)
+                case SignedJwt(id_) if id_ in self._tokens:
+                    _settle(self._tokens[id_][1], message)
+                case Refused(id_, reason) if id_ in self._tokens:
+                    _settle(self._tokens[id_][1], TokenRefusedError(reason))
                 case Refused(id_, reason) if id_ in self._asked:
                     entry, _ = self._asked.pop(id_)
                     name = entry.name if entry else _AGENT
@@ -216,6 +259,8 @@ class Link:
                     self._not_before[name] = datetime.now(UTC) + timedelta(seconds=REFUSED_PAUSE)
                 case Ping(id_):
                     self._pongs.append(Pong(id_))
+                case SignedJwt(id_) | Refused(id_) if 0 < id_ <= self._ids:
+                    pass  # a token that nobody waits for any more
                 case Signed() | SignedJwt() | Refused():
                     raise NodeProtocolError("an answer to nothing")
 
@@ -267,7 +312,9 @@ class Link:
         now = datetime.now(UTC)
         entries = {entry.name: entry for entry in self._holdings.entries}
         names = [name for name, at in self._schedule().items() if at <= now]
-        return [*(self._request(entries.get(name)) for name in names[:MAX_BATCH]), *self._acknowledgement()]
+        unsent, self._unsent = self._unsent[:MAX_BATCH], self._unsent[MAX_BATCH:]
+        requests = [self._request(entries.get(name)) for name in names[:MAX_BATCH]]
+        return [*unsent, *requests, *self._acknowledgement()]
 
     def _acknowledgement(self) -> list[FromAgent]:
         """Once all that is served believes the bundle; the server uses no authority that is not known here."""
@@ -309,6 +356,15 @@ class Link:
             return LOOK_AGAIN_SECONDS
         wait = (max(next_due, datetime.now(UTC)) - datetime.now(UTC)).total_seconds()
         return min(max(wait, 0.0), LOOK_AGAIN_SECONDS)
+
+
+def _settle(answer: asyncio.Future[SignedJwt], outcome: SignedJwt | TokenRefusedError) -> None:
+    if answer.done():
+        return
+    if isinstance(outcome, SignedJwt):
+        answer.set_result(outcome)
+    else:
+        answer.set_exception(outcome)
 
 
 def _check_server(protocol: Any, identity: str) -> None:

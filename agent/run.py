@@ -17,6 +17,7 @@ import structlog
 from agent import envoy, node_identity, supervise, workloads
 from agent.attest import AttestError, attest
 from agent.bootstrap import Sidecar
+from agent.docker_engine import DockerEngine
 from agent.evidence import EvidenceFiles
 from agent.holdings import Holdings
 from agent.link import Link
@@ -24,7 +25,9 @@ from agent.node_identity import NodeIdentity
 from agent.sds import SecretService
 from agent.socket_server import SocketServer
 from agent.supervise import Supervisor
+from agent.tokens import Tokens
 from agent.workload_api import WorkloadApi
+from agent.workload_attestation import WorkloadAttestation
 from agent.workloads import WorkloadsFileError, WorkloadSpec
 from ca.attest import supervised
 from ca.attest.join_token import JoinToken
@@ -45,6 +48,7 @@ class AgentConfig:
     envoy: str
     drain_seconds: float
     evidence: EvidenceFiles
+    docker_socket: Path
 
 
 class Agent:
@@ -63,13 +67,15 @@ class Agent:
             self._report,
             config.drain_seconds,
         )
-        sessions = self._supervisor.workload_of_session
+        attestation = WorkloadAttestation(
+            self._supervisor.workload_of_session, self._holdings.selectors, DockerEngine(config.docker_socket)
+        )
+        self._link = Link(node, self._holdings, self._renewed, self._report, self._attest_again)
         services = [
-            SecretService(self._holdings, sessions, self._stopping),
-            WorkloadApi(self._holdings, sessions, self._stopping),
+            SecretService(self._holdings, attestation, self._stopping),
+            WorkloadApi(self._holdings, attestation, Tokens(self._holdings, self._link.jwt), self._stopping),
         ]
         self._socket = SocketServer(services, self._stopping, self._holdings.announce)
-        self._link = Link(node, self._holdings, self._renewed, self._report, self._attest_again)
 
     async def run(self) -> None:
         """Until SIGTERM or SIGINT; SIGHUP reads the workloads file again."""

@@ -25,9 +25,9 @@ from grpclib.const import Cardinality, Status
 from grpclib.const import Handler as Method
 from grpclib.exceptions import GRPCError
 
-from agent.caller import Sessions
 from agent.holdings import Held, Holdings
 from agent.socket_server import caller, receive
+from agent.workload_attestation import WorkloadAttestation
 from ca.bundle import TrustBundle
 from ca.issue import chain_pem
 from ca.keys import key_pem
@@ -45,9 +45,9 @@ DELTA_SECRETS: Final = "/envoy.service.secret.v3.SecretDiscoveryService/DeltaSec
 
 
 class SecretService:
-    def __init__(self, holdings: Holdings, sessions: Sessions, stopping: asyncio.Event) -> None:
+    def __init__(self, holdings: Holdings, attestation: WorkloadAttestation, stopping: asyncio.Event) -> None:
         self._holdings = holdings
-        self._sessions = sessions
+        self._attestation = attestation
         self._stopping = stopping
 
     def __mapping__(self) -> dict[str, Method]:
@@ -69,7 +69,7 @@ class SecretService:
                 if offered != self._holdings.version:
                     offered = self._holdings.version
                     sequence = self._holdings.bundle.sequence if self._holdings.bundle else 0
-                    if (snapshot := self._snapshot(stream)) is not None:
+                    if (snapshot := await self._snapshot(stream)) is not None:
                         machine.offer(snapshot)
                         given = True
                 while not inbox.empty():
@@ -92,17 +92,18 @@ class SecretService:
             self._holdings.forget(follower)
             reader.cancel()
 
-    def _snapshot(self, stream: Any) -> Snapshot | None:
+    async def _snapshot(self, stream: Any) -> Snapshot | None:
         """None while the agent does not know yet: Envoy waits. Raises: GRPCError for a stranger."""
         if not self._holdings.is_initialised or self._holdings.bundle is None:
             return None
-        selectors = caller(stream).selectors(self._sessions)
+        bundle = self._holdings.bundle
+        selectors = await self._attestation.selectors(caller(stream))
         held = self._holdings.of(selectors)
         if not held:
             if self._holdings.knows(selectors):
                 return None
             raise GRPCError(Status.PERMISSION_DENIED, "no identity is registered for this process")
-        return snapshot(held, self._holdings.bundle, self._holdings.federated_of(held))
+        return snapshot(held, bundle, self._holdings.federated_of(held))
 
 
 def snapshot(held: list[Held], bundle: TrustBundle, federated: Sequence[TrustBundle] = ()) -> Snapshot:

@@ -1,6 +1,6 @@
-"""The messages of the SPIFFE Workload API's X.509 profile, built in code: no generated files, a private pool.
+"""The messages of the SPIFFE Workload API (X.509 and JWT profiles), built in code: no generated files, a private pool.
 
-Source: SPIFFE_Workload_API §5, workload.proto (no package)
+Source: SPIFFE_Workload_API §5, §6, workload.proto (no package)
 """
 
 from __future__ import annotations
@@ -19,11 +19,25 @@ _TEXT, _BYTES, _MESSAGE = (
     FieldDescriptorProto.TYPE_MESSAGE,
 )
 _ONE, _MANY = FieldDescriptorProto.LABEL_OPTIONAL, FieldDescriptorProto.LABEL_REPEATED
+# message → fields in the order of their numbers, from 1: (name, type) or (name, "map"), or (name, message of many)
+_FIELDS: Final[dict[str, list[tuple[str, Any]]]] = {
+    "X509SVID": [
+        ("spiffe_id", _TEXT), ("x509_svid", _BYTES), ("x509_svid_key", _BYTES), ("bundle", _BYTES), ("hint", _TEXT),
+    ],
+    "X509SVIDResponse": [("svids", "X509SVID"), ("crl", [_BYTES]), ("federated_bundles", {})],
+    "X509BundlesResponse": [("crl", [_BYTES]), ("bundles", {})],
+    "JWTSVIDRequest": [("audience", [_TEXT]), ("spiffe_id", _TEXT)],
+    "JWTSVID": [("spiffe_id", _TEXT), ("svid", _TEXT), ("hint", _TEXT)],
+    "JWTSVIDResponse": [("svids", "JWTSVID")],
+    "JWTBundlesResponse": [("bundles", {})],
+    "ValidateJWTSVIDRequest": [("audience", _TEXT), ("svid", _TEXT)],
+    "ValidateJWTSVIDResponse": [("spiffe_id", _TEXT), ("claims", _BYTES)],  # claims: a google.protobuf.Struct
+}  # fmt: skip
 
 
 @cache
 def message(name: str) -> Any:
-    """The class of X509SVIDResponse, X509SVID or X509BundlesResponse."""
+    """The class of one of the messages above."""
     pool = DescriptorPool()
     pool.Add(_file())
     return GetMessageClass(pool.FindMessageTypeByName(name))
@@ -31,25 +45,20 @@ def message(name: str) -> Any:
 
 def _file() -> FileDescriptorProto:
     file = FileDescriptorProto(name="spiffe_workload.proto", syntax="proto3")
-    svid = file.message_type.add(name="X509SVID")
-    for number, (name, kind) in enumerate(
-        [
-            ("spiffe_id", _TEXT),
-            ("x509_svid", _BYTES),
-            ("x509_svid_key", _BYTES),
-            ("bundle", _BYTES),
-            ("hint", _TEXT),
-        ],
-        1,
-    ):
-        svid.field.add(name=name, number=number, type=kind, label=_ONE)
-    response = file.message_type.add(name="X509SVIDResponse")
-    response.field.add(name="svids", number=1, type=_MESSAGE, type_name=".X509SVID", label=_MANY)
-    response.field.add(name="crl", number=2, type=_BYTES, label=_MANY)
-    _map(response, "federated_bundles", 3)
-    bundles = file.message_type.add(name="X509BundlesResponse")
-    bundles.field.add(name="crl", number=1, type=_BYTES, label=_MANY)
-    _map(bundles, "bundles", 2)
+    for name, fields in _FIELDS.items():
+        owner = file.message_type.add(name=name)
+        for number, (field, kind) in enumerate(fields, 1):
+            match kind:
+                case str():
+                    owner.field.add(
+                        name=field, number=number, type=_MESSAGE, type_name=f".{kind}", label=_MANY
+                    )
+                case [one]:
+                    owner.field.add(name=field, number=number, type=one, label=_MANY)
+                case {}:
+                    _map(owner, field, number)
+                case _:
+                    owner.field.add(name=field, number=number, type=kind, label=_ONE)
     return file
 
 

@@ -172,3 +172,11 @@ def new_control_plane(tmp_path: Path) -> Iterator[Callable[..., ControlPlaneProc
 @pytest.fixture
 def control_plane(new_control_plane: Callable[..., ControlPlaneProcess]) -> ControlPlaneProcess:
     return new_control_plane()
+
+
+@pytest.fixture(scope="module")
+def shared_control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlaneProcess]:
+    """One for all tests of a module, which leave it as they found it."""
+    one = ControlPlaneProcess(tmp_path_factory.mktemp("shared"))
+    yield one.start()
+    one.stop()

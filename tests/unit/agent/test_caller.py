@@ -18,10 +18,6 @@ from agent.caller import Caller, caller_of
 CONNECT = "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])"
 
 
-def nobody(_: int) -> None:
-    return None
-
-
 @pytest.fixture
 def listener(short_dir: Path) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX) as one:
@@ -45,23 +41,6 @@ def test_it_is_the_process_that_connected(own: Caller) -> None:
     assert (own.pid, own.uid, own.gid, own.is_alive) == (os.getpid(), os.getuid(), os.getgid(), True)
 
 
-def test_its_selectors_are_what_the_kernel_says(own: Caller) -> None:
-    found = own.selectors(nobody)
-    assert {f"unix:uid:{os.getuid()}", f"unix:gid:{os.getgid()}"} <= found
-    assert f"unix:path:{os.path.realpath(sys.executable)}" in found
-    assert not any(selector.startswith("supervised:") for selector in found)
-
-
-def test_a_process_of_a_session_the_agent_started_is_that_workload(own: Caller) -> None:
-    sessions = {os.getsid(0): ("shop", "orders")}
-    assert "supervised:workload:shop/orders" in own.selectors(sessions.get)
-
-
-def test_a_process_of_another_session_is_not(own: Caller) -> None:
-    sessions = {os.getsid(0) + 1: ("shop", "orders")}
-    assert "supervised:workload:shop/orders" not in own.selectors(sessions.get)
-
-
 def test_one_that_has_ended_is_nobody(listener: socket.socket) -> None:
     subprocess.run([sys.executable, "-c", CONNECT, listener.getsockname()], check=True)
     server, _ = listener.accept()
@@ -69,12 +48,7 @@ def test_one_that_has_ended_is_nobody(listener: socket.socket) -> None:
         caller = caller_of(server)
         assert caller.pid != os.getpid()
         assert not caller.is_alive
-        assert caller.selectors(nobody) == frozenset()
         caller.close()
-
-
-def test_one_without_a_pid_here_is_nobody() -> None:
-    assert Caller(0, 0, 0, -1).selectors({0: ("shop", "orders")}.get) == frozenset()
 
 
 def test_closing_twice_closes_no_other_file(own: Caller) -> None:
@@ -83,7 +57,7 @@ def test_closing_twice_closes_no_other_file(own: Caller) -> None:
     own.close()
     os.close(reader)
     os.close(writer)
-    assert own.selectors(nobody) == frozenset()
+    assert not own.is_alive
 
 
 class OldKernel:
@@ -106,4 +80,4 @@ def test_an_older_kernel_is_asked_by_pid() -> None:
 
 
 def test_a_pid_that_may_be_anothers_by_now_is_not_believed() -> None:
-    assert caller_of(OldKernel(os.getpid(), errno.ESRCH)).selectors(nobody) == frozenset()
+    assert not caller_of(OldKernel(os.getpid(), errno.ESRCH)).is_alive

@@ -1,12 +1,16 @@
-"""What an answer holds; how it is served is in tests/integration/test_agent_socket.py."""
+"""What an answer holds; how it is served is in tests/integration/identity/test_workload_api.py."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from agent import workload_api
+from agent.workload_api import Known
 from agent.workload_schema import message
+from ca.bundle import TrustBundle
 from ca.keys import key_der
+from ca.spiffe_id import TrustDomain
 
 
 def answer(mesh: Any, *entries: Any) -> Any:
@@ -14,7 +18,7 @@ def answer(mesh: Any, *entries: Any) -> Any:
     for entry in entries:
         mesh.hold(entry)
     held = mesh.holdings.of(frozenset({"unix:uid:0"}))
-    return message("X509SVIDResponse").FromString(workload_api.svids(held, mesh.ca.bundle))
+    return message("X509SVIDResponse").FromString(workload_api.svids(Known(tuple(held), mesh.ca.bundle)))
 
 
 def test_each_identity_comes_with_chain_key_and_bundle(mesh: Any) -> None:
@@ -37,5 +41,21 @@ def test_a_hint_is_given_once(mesh: Any) -> None:
 
 
 def test_bundles_are_keyed_by_trust_domain(mesh: Any) -> None:
-    body = message("X509BundlesResponse").FromString(workload_api.bundles([], mesh.ca.bundle))
+    body = message("X509BundlesResponse").FromString(workload_api.bundles(Known((), mesh.ca.bundle)))
     assert dict(body.bundles) == {"spiffe://example.org": mesh.ca.bundle.x509_authorities[0]}
+
+
+def test_foreign_bundles_are_apart_from_ones_own(mesh: Any) -> None:
+    foreign = TrustBundle(TrustDomain.parse("other.org"), (b"their root",))
+    known = Known((), mesh.ca.bundle, (foreign,))
+    body = message("X509BundlesResponse").FromString(workload_api.bundles(known))
+    assert set(body.bundles) == {"spiffe://example.org", "spiffe://other.org"}
+    assert body.bundles["spiffe://other.org"] == b"their root"
+    response = message("X509SVIDResponse").FromString(workload_api.svids(known))
+    assert dict(response.federated_bundles) == {"spiffe://other.org": b"their root"}
+
+
+def test_a_jwt_bundle_holds_no_other_keys(mesh: Any) -> None:
+    body = message("JWTBundlesResponse").FromString(workload_api.jwt_bundles(Known((), mesh.ca.bundle)))
+    keys = json.loads(body.bundles["spiffe://example.org"])["keys"]
+    assert [(key["use"], bool(key["kid"])) for key in keys] == [("jwt-svid", True)]
