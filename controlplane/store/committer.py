@@ -6,10 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, cast
 
+import structlog
+
 from controlplane.store.port import Record, StoreError, UnavailableError
 from controlplane.store.transaction import Note, Write
 
 MOST: Final = 256  # writes in one transaction
+log = structlog.get_logger()
 Outcome = Record | StoreError | None
 Persist = Callable[[Sequence[Write]], Awaitable[Sequence[Outcome]]]
 
@@ -58,11 +61,9 @@ class Committer:
                     outcomes = await self._persist([write for write, _ in group])
                 except StoreError as error:
                     outcomes = [error] * len(group)
-                except BaseException:
-                    self._closed = True
-                    group, self._waiting = [*group, *self._waiting], []
-                    _answer(group, [UnavailableError("the store failed")] * len(group))
-                    raise
+                except Exception:
+                    log.exception("store.failed")
+                    outcomes = [UnavailableError("the store failed; see the server's log")] * len(group)
                 _answer(group, outcomes)
 
 
