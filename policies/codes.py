@@ -53,6 +53,26 @@ NO_SUCH_PROVIDER: Final = "PYL1112"
 
 PSEUDO_HEADER: Final = "PYL1215"
 
+SHADOWED: Final = "PYL1301"
+REDUNDANT: Final = "PYL1302"
+VACUOUS: Final = "PYL1303"
+SELECTS_NOTHING: Final = "PYL1304"
+UNKNOWN_PRINCIPAL: Final = "PYL1305"
+UNKNOWN_NAMESPACE: Final = "PYL1306"
+UNKNOWN_HOST: Final = "PYL1307"
+UNKNOWN_PORT: Final = "PYL1308"
+NEEDS_MTLS: Final = "PYL1309"
+HTTP_ON_TCP: Final = "PYL1310"
+NOT_PATHS_IN_ALLOW: Final = "PYL1311"
+ANY_PRINCIPAL: Final = "PYL1312"
+NO_POLICY: Final = "PYL1313"
+NOT_NORMALISED: Final = "PYL1314"
+PATH_NEVER_SENT: Final = "PYL1315"
+COSTLY: Final = "PYL1316"
+NEVER_MATCHES: Final = "PYL1317"
+REPEATED: Final = "PYL1318"
+NO_TOKENS: Final = "PYL1319"
+
 CODES: Final[dict[str, str]] = {
     WRONG_TYPE: "a field has a value of the wrong type",
     UNKNOWN_FIELD: "a field that this kind does not have",
@@ -93,6 +113,25 @@ CODES: Final[dict[str, str]] = {
     PRIVATE_KEY: "a JWKS that holds a private key (warning)",
     NO_SUCH_PROVIDER: "an extension provider that the mesh settings do not declare",
     PSEUDO_HEADER: "not supported by this version: pseudo headers other than :authority, :method and :path",
+    SHADOWED: "lint: an ALLOW rule that never allows: DENY rules match all of its requests",
+    REDUNDANT: "lint: a rule that decides nothing: other rules match all of its requests",
+    VACUOUS: "lint: a rule that matches no request: its conditions exclude each other",
+    SELECTS_NOTHING: "lint: a selector or namespace that has no workload",
+    UNKNOWN_PRINCIPAL: "lint: an identity that no workload and no registration has",
+    UNKNOWN_NAMESPACE: "lint: a namespace in which nobody calls",
+    UNKNOWN_HOST: "lint: a host that no service has",
+    UNKNOWN_PORT: "lint: a port that none of the selected workloads serves",
+    NEEDS_MTLS: "lint: a condition on the caller's identity at a port that takes plaintext: absent there",
+    HTTP_ON_TCP: "lint: HTTP fields on a TCP port: ALLOW rules are dropped there, others widen",
+    NOT_PATHS_IN_ALLOW: "lint: notPaths in an ALLOW rule: every path that was not thought of is allowed",
+    ANY_PRINCIPAL: "lint: a wildcard that allows every identity that the mesh knows or will know",
+    NO_POLICY: "lint: a workload that no AuthorizationPolicy selects: everybody may call it",
+    NOT_NORMALISED: "lint: rules on paths in a mesh that does not normalise paths as servers do",
+    PATH_NEVER_SENT: "lint: a path that no normalised request has",
+    COSTLY: "lint: a form that Envoy must try one by one: suffix, wildcard inside, template or a not form",
+    NEVER_MATCHES: "lint: a value that is written like a pattern and matches nobody",
+    REPEATED: "lint: a value that another value of its list covers",
+    NO_TOKENS: "lint: a condition on a token where no RequestAuthentication checks tokens",
 }
 
 

@@ -13,6 +13,7 @@ from enum import StrEnum
 class Severity(StrEnum):
     ERROR = "error"
     WARNING = "warning"
+    NOTE = "note"  # worth knowing, and right in many places
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final, cast
 
+import click
+
 from controlplane.cli.client import Client
 from controlplane.cli.minting import remote_bundle
 from controlplane.cli.output import fail_with
@@ -17,6 +19,8 @@ from controlplane.resources import kinds
 from controlplane.resources.read import check, read_paths
 from policies import policy_test
 from policies.document import Document, Json
+from policies.fields import Fields
+from policies.mesh_settings import read_settings
 from policies.problem import Problem
 from policies.workload import MeshSettings
 
@@ -29,10 +33,24 @@ _ANY_PORT: Final = (
 )
 
 
-def read_mesh(files: Sequence[str], trust_domain: str = "", closing: str = "nothing was asked.") -> Mesh:
+def mesh_config_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The `--mesh-config` of commands that ask files, as parameter `mesh_config`."""
+    return click.option(
+        "--mesh-config",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="The mesh's settings, as `pylis server --mesh-config` takes them.",
+    )(function)
+
+
+def read_mesh(
+    files: Sequence[str],
+    trust_domain: str = "",
+    closing: str = "nothing was asked.",
+    mesh_config: Path | None = None,
+) -> Mesh:
     """Raises: Failure with every problem of the files."""
     documents, problems = read_paths(files)
-    return mesh_of(documents, problems, trust_domain, closing)
+    return mesh_of(documents, problems, trust_domain, closing, settings=settings_of(mesh_config))
 
 
 def mesh_of(
@@ -42,13 +60,16 @@ def mesh_of(
     closing: str = "nothing was asked.",
     *,
     with_policies: bool = True,
+    settings: MeshSettings | None = None,
 ) -> Mesh:
     """The mesh of documents that were read, oldest first; `with_policies`: those that a mesh.yaml names, too.
 
     Raises: Failure with every problem.
     """
     found = list(problems)
-    settings = MeshSettings(trust_domain or DEFAULT_TRUST_DOMAIN)
+    given = settings
+    settings = settings or MeshSettings(DEFAULT_TRUST_DOMAIN)
+    settings = replace(settings, trust_domain=trust_domain or settings.trust_domain)
     resources = list[Document]()
     for document in documents:
         if document.kind == policy_test.KIND:
@@ -58,13 +79,29 @@ def mesh_of(
             continue
         local, more = _expand(document, found, with_policies=with_policies)
         resources += more
-        if local is not None and not trust_domain:
+        if local is not None and not trust_domain and given is None:
             settings = replace(settings, trust_domain=local.trust_domain)
     accepted, wrong = check(_first_of_each_file(resources))
     errors = [problem for problem in [*found, *wrong] if problem.is_error]
     if errors:
         raise fail_with(errors, closing)
     return _mesh(settings, [document for _, document in accepted])
+
+
+def settings_of(file: Path | None) -> MeshSettings | None:
+    """The mesh settings of a file (`pylis server --mesh-config` takes the same). Raises: Failure."""
+    if file is None:
+        return None
+    documents, problems = read_paths([file])
+    found = list(problems)
+    settings = None
+    for document in documents[:1]:
+        fields = Fields.of(document)
+        settings = read_settings(fields)
+        found += fields.problems
+    if settings is None or any(problem.is_error for problem in found):
+        raise fail_with(found, "nothing was asked.")
+    return settings
 
 
 def fetch_mesh(connect: Callable[[], Client], trust_domain: str) -> Mesh:

@@ -10,6 +10,7 @@ from controlplane.cli.lazy import LazyCommands, Table
 
 COMMANDS: Final[Table] = {
     "test": ("controlplane.cli.policy_test:policy_test", "Run PolicyTest documents."),
+    "lint": ("controlplane.cli.policy_lint:policy_lint", "What is valid and probably not meant."),
     "diff": (
         "controlplane.cli.policy_diff:policy_diff",
         "Who gains or loses what between two sets of policies.",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from controlplane.cli.mesh_source import mesh_of, registry_of
+from controlplane.cli.mesh_source import mesh_config_option, mesh_of, registry_of, settings_of
 from controlplane.cli.output import Exit, Failure, aligned, emit, format_option
 from controlplane.cli.request_words import caller_words, request_json, request_words
 from controlplane.mesh.mesh import Mesh
@@ -38,6 +38,7 @@ _CLOSING = "nothing was compared."
     help="What both sides have: a mesh.yaml or WorkloadEntries, so that real workloads are compared.",
 )
 @click.option("--trust-domain", default="", help="Of the mesh.  [default: mesh.yaml's, or cluster.local]")
+@mesh_config_option
 @click.option("--exit-code", is_flag=True, help="Exit with 1 where there is a difference.")
 @format_option
 @click.pass_context
@@ -46,6 +47,7 @@ def policy_diff(
     sides: tuple[str, ...],
     files: tuple[str, ...],
     trust_domain: str,
+    mesh_config: Path | None,
     exit_code: bool,
     output: str,
 ) -> None:
@@ -58,7 +60,7 @@ def policy_diff(
       pylis policy diff policies/ policies.new/
       pylis policy diff main..HEAD policies/ -f mesh.yaml --exit-code
     """
-    before, after = _read(sides, files, trust_domain)
+    before, after = _read(sides, files, trust_domain, mesh_config)
     old, new = policies_of(before), policies_of(after)
     try:
         known = {(t.workload.namespace, t.workload.name, t.port): t for t in targets_of(before)}
@@ -72,7 +74,9 @@ def policy_diff(
     context.exit(int(Exit.NO if exit_code and found.relation is not Relation.EQUIVALENT else Exit.DONE))
 
 
-def _read(sides: Sequence[str], files: Sequence[str], trust_domain: str) -> tuple[Mesh, Mesh]:
+def _read(
+    sides: Sequence[str], files: Sequence[str], trust_domain: str, mesh_config: Path | None
+) -> tuple[Mesh, Mesh]:
     """Raises: Failure."""
     if ".." in sides[0] and not Path(sides[0]).exists():
         old, _, new = sides[0].partition("..")
@@ -84,8 +88,16 @@ def _read(sides: Sequence[str], files: Sequence[str], trust_domain: str) -> tupl
         hint = "or two git revisions: pylis policy diff A..B [PATH…]"
         raise Failure("two sides are compared: OLD and NEW", hint=hint)
     common, wrong = registry_of(files)
+    settings = settings_of(mesh_config)
     before, after = (
-        mesh_of([*_known(found), *common], [*problems, *wrong], trust_domain, _CLOSING, with_policies=False)
+        mesh_of(
+            [*_known(found), *common],
+            [*problems, *wrong],
+            trust_domain,
+            _CLOSING,
+            with_policies=False,
+            settings=settings,
+        )
         for found, problems in both
     )
     return before, after
