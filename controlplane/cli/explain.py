@@ -2,43 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import shlex
+import sys
 
 import click
 
-from controlplane.cli.client import Client, options
+from controlplane.cli.asking import asking
+from controlplane.cli.explain_answer import Answer
+from controlplane.cli.explain_question import Words
 from controlplane.cli.output import Exit, emit, format_option
+from policies.program import DEFAULT_DENY
 
 
 @click.command()
-@click.argument("caller", metavar="FROM")
-@click.argument("target", metavar="TO")
-@click.option("--method", default="", help="HTTP method.  [default: GET]")
-@click.option("--path", default="", help="Path as sent, query and all.  [default: /]")
-@click.option("--host", default="", help="Host header.  [default: the service's]")
-@click.option("--header", "headers", multiple=True, metavar="K=V", help="A request header; may be repeated.")
-@click.option("--port", default=0, type=click.IntRange(0, 65535), help="Service port.  [default: its first]")
-@click.option("--source-ip", default="", help="The caller's address.  [default: the workload's]")
-@click.option(
-    "-f", "--file", "files", multiple=True, type=click.Path(exists=True), help="Ask files, not a server."
-)
-@click.option("--trust-domain", default="", help="Of the mesh in the files.  [default: cluster.local]")
+@asking
 @format_option
-@options
 @click.pass_context
-def explain(
-    context: click.Context,
-    caller: str,
-    target: str,
-    files: tuple[str, ...],
-    headers: tuple[str, ...],
-    trust_domain: str,
-    output: str,
-    client: Callable[[], Client],
-    **words: Any,
-) -> None:
-    """Say which rule decides a request from FROM to TO, and why.
+def explain(context: click.Context, answer: Answer, words: Words, output: str) -> None:
+    """Say which rule decides a request from FROM to TO, and why no other does.
 
     FROM is a workload (orders, shop/orders), a SPIFFE ID or the word plaintext; TO a workload or a service.
     Exit code 0: allowed, 1: denied.
@@ -46,13 +27,18 @@ def explain(
     \b
     Example:
       pylis explain intruder orders --method GET --path /orders/7
+      pylis explain frontend orders -f mesh.yaml
     """
-    from controlplane.cli.explain_answer import answer
-    from controlplane.cli.explain_question import Words, ask, read_headers
-    from controlplane.cli.mesh_source import fetch_mesh, read_mesh
+    emit(answer.to_json(), output, lambda: [*answer.lines(), *_suggest_line(answer)])
+    context.exit(int(Exit.DONE if answer.explanation.decision.allowed else Exit.NO))
 
-    typed = Words(caller, target, headers=read_headers(headers), **words)
-    mesh = read_mesh(files, trust_domain) if files else fetch_mesh(client, trust_domain)
-    found = answer(mesh, ask(mesh, typed))
-    emit(found.to_json(), output, found.lines)
-    context.exit(int(Exit.DONE if found.explanation.decision.allowed else Exit.NO))
+
+def _suggest_line(answer: Answer) -> list[str]:
+    """The command that writes the rule, where one more rule would do."""
+    decision = answer.explanation.decision
+    denied_by_rule = "[" in decision.rule and not decision.asked
+    if decision.allowed or not (decision.rule == DEFAULT_DENY or denied_by_rule):
+        return []
+    name = f"{answer.question.target.entry.name}-{answer.question.caller}.yaml".replace("/", "-")
+    typed = shlex.join(["pylis", "policy", "suggest", *sys.argv[2:]])
+    return [f"  or let the smallest rule be written:  {typed} > {name}"]

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 from controlplane.cli.explain_question import Question
 from controlplane.mesh.mesh import Mesh, workload
+from controlplane.mesh.targets import policies_of
 from policies.document import Json
+from policies.evaluate import Outside
 from policies.explain import Explanation, Outcome, Step, Unused, explain
-from policies.lower import lower
-from policies.peer_authentication import EffectiveMode, find_mode
+from policies.peer_authentication import EffectiveMode
 from policies.problem import Origin
 from policies.program import Protocol
-from policies.select import select
+from policies.side import Policies, Target, mode_of, selected, side
 from policies.wording import describe_decision, render, suggest, written
 
 
@@ -21,6 +22,9 @@ class Answer:
     question: Question
     explanation: Explanation
     mode: EffectiveMode
+    policies: Policies
+    asked: Target
+    outside: Outside
 
     def lines(self) -> list[str]:
         verdict = "ALLOW" if self.explanation.decision.allowed else "DENY"
@@ -47,6 +51,8 @@ class Answer:
                 "host": request.host,
                 "headers": headers,
             }
+            if request.claims is not None:
+                asked["claims"] = dict(request.claims)
         return {
             "allowed": found.decision.allowed,
             "rule": found.decision.rule,
@@ -63,14 +69,17 @@ class Answer:
         }
 
 
-def answer(mesh: Mesh, question: Question) -> Answer:
-    target, settings = question.target, mesh.settings
-    asked = workload(target.entry)
-    mode = find_mode(mesh.peer_authentications, asked, target.port, settings)
-    selected = select(mesh.policies, asked, settings)
-    program = lower(selected, settings, port=target.port, protocol=target.protocol)
-    found = explain(program, question.request, settings, mode=mode.mode, policies=selected)
-    return Answer(question, found, mode)
+def answer(mesh: Mesh, question: Question, outside: Outside = Outside()) -> Answer:
+    """`outside`: the time, and what external authorizers answer."""
+    target = question.target
+    asked = Target(workload(target.entry), target.port, target.protocol)
+    policies = policies_of(mesh)
+    one, mode = side(policies, asked), mode_of(policies, asked)
+    own = selected(policies, asked.workload)
+    found = explain(
+        one.program, question.request, one.settings, mode=mode.mode, policies=own, outside=outside
+    )
+    return Answer(question, found, mode, policies, asked, outside)
 
 
 def _clause(outcome: Outcome, nearest: bool) -> dict[str, Json]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from controlplane.cli.output import Failure
 from controlplane.mesh.mesh import Mesh
 from controlplane.resources.service_entry import PortProtocol, ServiceEntry, ServicePort
 from controlplane.resources.workload_entry import WorkloadEntry
+from policies.document import Json
 from policies.program import Protocol
-from policies.request import Request
+from policies.request import IpAddress, Request
 from policies.values import SPIFFE_SCHEME, read_address
 
 PLAINTEXT: Final = "plaintext"
@@ -28,7 +29,10 @@ class Words:
     path: str = ""
     host: str = ""
     source_ip: str = ""
+    remote_ip: str = ""
+    sni: str = ""
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    claims: Mapping[str, Json] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +69,32 @@ def ask(mesh: Mesh, words: Words) -> Question:
     entry = _find(mesh, words.target)
     target = _find_port(mesh, entry, words)
     caller, principal, address = _find_caller(mesh, words.caller)
-    ip = read_address(words.source_ip or address)
-    if words.source_ip and ip is None:
-        raise Failure(f'"{words.source_ip}" is no IP address')
+    connection = Request(
+        principal,
+        _read_ip(words.source_ip) or read_address(address),
+        remote_ip=_read_ip(words.remote_ip),
+        destination_ip=read_address(entry.address),
+        sni=words.sni,
+    )
     if target.protocol is Protocol.TCP:
-        return Question(caller, target, Request(principal, ip))
-    method, path = words.method or "GET", words.path or "/"
-    headers = {name.lower(): value for name, value in words.headers.items()}
-    request = Request(principal, ip, method, path, words.host or target.authority, headers)
+        return Question(caller, target, connection)
+    request = replace(
+        connection,
+        method=words.method or "GET",
+        path=words.path or "/",
+        host=words.host or target.authority,
+        headers={name.lower(): value for name, value in words.headers.items()},
+        claims=words.claims,
+    )
     return Question(caller, target, request)
+
+
+def _read_ip(text: str) -> IpAddress | None:
+    """Raises: Failure."""
+    found = read_address(text) if text else None
+    if text and found is None:
+        raise Failure(f'"{text}" is no IP address')
+    return found
 
 
 def _find_caller(mesh: Mesh, word: str) -> tuple[str, str | None, str]:

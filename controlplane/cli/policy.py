@@ -10,6 +10,11 @@ from controlplane.cli.lazy import LazyCommands, Table
 
 COMMANDS: Final[Table] = {
     "test": ("controlplane.cli.policy_test:policy_test", "Run PolicyTest documents."),
+    "check": ("controlplane.cli.policy_check:policy_check", "Decide one request: verdict and rule."),
+    "suggest": (
+        "controlplane.cli.policy_suggest:policy_suggest",
+        "The smallest rule that would allow a refused request.",
+    ),
     "lint": ("controlplane.cli.policy_lint:policy_lint", "What is valid and probably not meant."),
     "diff": (
         "controlplane.cli.policy_diff:policy_diff",
@@ -20,4 +25,4 @@ COMMANDS: Final[Table] = {
 
 @click.command(cls=LazyCommands, table=COMMANDS)
 def policy() -> None:
-    """Test, lint, compare and describe policies. All of it offline: files in, answers out."""
+    """Test, lint, compare and describe policies. Files in, answers out; most ask a server, too."""
