@@ -137,6 +137,9 @@ class Source:
         if self.identities.get(node_id) != str(peer):
             raise NotAuthorizedError(node_id)
 
+    def is_proxyless(self, node_id: str) -> bool:
+        return False
+
     def snapshot(self, node_id: str) -> tuple[int, Snapshot]:
         return self.revision, self.snapshots.get(node_id, Snapshot())
 

@@ -53,6 +53,11 @@ class MeshState:
         if self._mesh.identity(node_id) != peer:
             raise NotAuthorizedError(node_id)
 
+    def is_proxyless(self, node_id: str) -> bool:
+        """Is its snapshot made for a gRPC process?"""
+        plan = self._mesh.plan(node_id)
+        return plan is not None and plan.proxyless
+
     def snapshot(self, node_id: str) -> tuple[int, Snapshot]:
         """A plan that did not change keeps its snapshot; a changed one shares with it what is the same."""
         if node_id not in self._planned:

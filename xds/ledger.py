@@ -131,7 +131,7 @@ class Ledger:
         elif r.nacks:
             state, note = State.NACKED, "; ".join(f"{_short(t)}: {m}" for t, m in sorted(r.nacks.items()))
         else:
-            state, note = (State.SYNCED if r.settled else State.PENDING), ""
+            state, note = (State.SYNCED if r.settled else State.PENDING), "; ".join(r.snapshot.notes)
         return ProxyStatus(
             node_id,
             r.identity,

@@ -33,6 +33,9 @@ def custom_prefix(provider: str) -> str:
 
 OUTBOUND_HTTP = "outbound:http"
 
+# server_listener_resource_name_template of a gRPC bootstrap
+GRPC_SERVER_TEMPLATE = "grpc/server?addr=%s"
+
 # where all of a namespace's TCP is redirected to
 INTERCEPTED_INBOUND = "intercepted:inbound"
 INTERCEPTED_OUTBOUND = "intercepted:outbound"
@@ -68,3 +71,8 @@ def upstream(name: str) -> str:
 def server_name(host: str, port: int) -> str:
     """SNI between sidecars, in the form policies written for Istio expect."""
     return f"outbound_.{port}_._.{host}"
+
+
+def grpc_server(address: str) -> str:
+    """Listener of a gRPC server without a sidecar: the template of its bootstrap, expanded."""
+    return GRPC_SERVER_TEMPLATE % address

@@ -128,7 +128,7 @@ class ProxyPlan:
     """`node_id` is `<namespace>/<WorkloadEntry name>`. `trust_domains`: its own first, then its aliases.
 
     `trusted_proxies`: how many in front are believed about the client's address. `jwks`: the fetched keys that
-    the inbound programs need, by where they came from.
+    the inbound programs need, by where they came from. `proxyless`: a gRPC process reads it, there is no Envoy.
     """
 
     node_id: str
@@ -143,3 +143,4 @@ class ProxyPlan:
     explain_denials: bool = False
     jwks: tuple[tuple[str, str], ...] = ()
     interception: Interception | None = None
+    proxyless: bool = False

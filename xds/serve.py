@@ -27,11 +27,15 @@ from xds import schema
 from xds.errors import NotAuthorizedError, ProtocolError, SchemaError
 from xds.ledger import Ledger
 from xds.port_credentials import PortCredentials, ServerIdentity
+from xds.services import DELTA_ADS, SERVICES, Service, Stream
 from xds.snapshot import Snapshot
-from xds.stream import Acked, DeltaStream, Nacked
+from xds.stream import Acked, Nacked
 
-DELTA_ADS: Final = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
-_REQUEST: Final = "envoy.service.discovery.v3.DeltaDiscoveryRequest"
+GRPC_AGENT: Final = "gRPC"  # how every gRPC client begins its user_agent_name
+NOT_PROXYLESS: Final = (
+    "this node is registered with a sidecar, and gRPC would not enforce what is compiled for Envoy; "
+    'say "proxyless": true in the annotation pylis.io/sidecar of its WorkloadEntry'
+)
 REVOKED: Final = "quarantine: this identity or certificate is cut off"
 OPTIONS: Final = (
     ("grpc.http2.bdp_probe", 0),  # measured: with the gc thresholds below half the CPU of a push
@@ -53,6 +57,10 @@ class ConfigSource(Protocol):
 
     def admit(self, peer: SpiffeId, node_id: str) -> None:
         """Raises: NotAuthorizedError when `peer` may not claim `node_id`."""
+        ...
+
+    def is_proxyless(self, node_id: str) -> bool:
+        """Is its snapshot made for a gRPC process?"""
         ...
 
     def snapshot(self, node_id: str) -> tuple[int, Snapshot]:
@@ -127,8 +135,8 @@ class XdsServer:
         """Raises: AddressInUseError."""
         gc.set_threshold(100_000, 50, 1000)
         self._server = grpc.aio.server(options=OPTIONS)
-        handler = grpc.stream_stream_rpc_method_handler(self._delta)
-        self._server.add_generic_rpc_handlers((_Methods({DELTA_ADS: handler}), *self._extra))
+        handlers = {method: self._handler(service) for method, service in SERVICES.items()}
+        self._server.add_generic_rpc_handlers((_Methods(handlers), *self._extra))
         try:
             self.port = self._server.add_secure_port(self._address, self._credentials.credentials())
         except RuntimeError as error:
@@ -165,21 +173,30 @@ class XdsServer:
                     session.ending = reason
                     session.wake.set()
 
-    async def _delta(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+    def _handler(self, service: Service) -> Any:
+        async def handle(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+            async for body in self._open(service, requests, context):
+                yield body
+
+        return grpc.stream_stream_rpc_method_handler(handle)
+
+    async def _open(
+        self, service: Service, requests: AsyncIterator[bytes], context: Any
+    ) -> AsyncIterator[bytes]:
         peer = peer_of(context)
         if peer is None:
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "the certificate carries no SPIFFE ID")
             return
         try:
-            first = schema.decode(_REQUEST, await anext(requests))
-        except (StopAsyncIteration, SchemaError):
+            first: Any = service.read(await anext(requests))
+        except (StopAsyncIteration, SchemaError, ProtocolError):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "no discovery request")
             return
         if self._is_revoked(peer):
             log.warning("proxy.refused", peer=str(peer.identity), serial=peer.serial, reason="quarantine")
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, REVOKED)
             return
-        node_id: str = first.node.id  # pyright: ignore[reportAttributeAccessIssue] - upb's fields have no static types
+        node_id: str = first.node.id
         try:
             self._source.admit(peer.identity, node_id)
         except NotAuthorizedError:
@@ -187,24 +204,36 @@ class XdsServer:
             text = "the certificate of this connection may not claim that node"
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, text)
             return
-        stream = DeltaStream()
+        if first.node.user_agent_name.startswith(GRPC_AGENT) and not self._source.is_proxyless(node_id):
+            # gRPC acknowledges what is compiled for Envoy and would allow everything
+            log.warning(
+                "proxy.refused", node=node_id, peer=str(peer.identity), reason="not declared proxyless"
+            )
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, NOT_PROXYLESS)
+            return
+        stream = service.stream()
         try:
             stream.receive(first)
         except ProtocolError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
             return
-        async for body in self._serve(_Session(node_id, peer), stream, requests, context):
+        async for body in self._serve(_Session(node_id, peer), service, stream, requests, context):
             yield body
 
     async def _serve(
-        self, session: _Session, stream: DeltaStream, requests: AsyncIterator[bytes], context: Any
+        self,
+        session: _Session,
+        service: Service,
+        stream: Stream,
+        requests: AsyncIterator[bytes],
+        context: Any,
     ) -> AsyncIterator[bytes]:
         """One reader task, one writer woken by an event; the newest snapshot wins, nothing queues up."""
         node_id = session.node_id
         self._sessions.setdefault(node_id, set()).add(session)
         self._ledger.connected(node_id, str(session.peer.identity), session.peer.expires, self._now())
         log.info("proxy.connected", node=node_id, peer=str(session.peer.identity))
-        reader = asyncio.ensure_future(self._read(session, stream, requests))
+        reader = asyncio.ensure_future(self._read(session, service, stream, requests))
         reader.add_done_callback(lambda _: session.wake.set())
         expiry = asyncio.get_running_loop().call_later(
             max(0.0, (session.peer.expires - self._now()).total_seconds()), self._expire, session
@@ -214,7 +243,7 @@ class XdsServer:
                 if session.stale:
                     session.stale = False
                     revision, snapshot = self._source.snapshot(node_id)
-                    stream.offer(snapshot)
+                    stream.offer(snapshot.only(service.type_url) if service.type_url else snapshot)
                     self._ledger.offered(node_id, revision, snapshot)
                 for response in stream.pending():
                     yield schema.encode(response)
@@ -239,10 +268,12 @@ class XdsServer:
             self._ledger.disconnected(node_id, self._now())
             log.info("proxy.disconnected", node=node_id)
 
-    async def _read(self, session: _Session, stream: DeltaStream, requests: AsyncIterator[bytes]) -> None:
+    async def _read(
+        self, session: _Session, service: Service, stream: Stream, requests: AsyncIterator[bytes]
+    ) -> None:
         async for body in requests:
             try:
-                event = stream.receive(schema.decode(_REQUEST, body))
+                event = stream.receive(service.read(body))
             except SchemaError as error:
                 raise ProtocolError("not a discovery request") from error
             match event:
@@ -258,6 +289,18 @@ class XdsServer:
     def _expire(self, session: _Session) -> None:
         session.ending = "the certificate of this connection has expired"
         session.wake.set()
+
+
+__all__ = [
+    "DELTA_ADS",
+    "AddressInUseError",
+    "ConfigSource",
+    "Peer",
+    "ServerIdentity",
+    "XdsServer",
+    "methods",
+    "peer_of",
+]
 
 
 class _Methods(grpc.GenericRpcHandler):

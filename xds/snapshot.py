@@ -45,6 +45,7 @@ class Snapshot:
     """type URL → name → Resource. Make it with `of`; it is never changed."""
 
     by_type: Mapping[str, Mapping[str, Resource]] = field(default_factory=dict[str, Mapping[str, Resource]])
+    notes: tuple[str, ...] = ()  # what people should know of it; the client is not told
 
     @classmethod
     def of(cls, resources: Iterable[Resource], previous: Snapshot | None = None) -> Snapshot:
@@ -63,6 +64,11 @@ class Snapshot:
 
     def resources(self, type_url: str) -> Mapping[str, Resource]:
         return self.by_type.get(type_url, _NOTHING)
+
+    def only(self, type_url: str) -> Snapshot:
+        """What a stream of one type is about."""
+        found = self.by_type.get(type_url)
+        return Snapshot({} if found is None else {type_url: found})
 
     def with_type(self, type_url: str, resources: Iterable[Resource]) -> Snapshot:
         """The same but for one type."""

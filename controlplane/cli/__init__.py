@@ -34,6 +34,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "schema": ("controlplane.cli.schema:schema", "JSON Schemas for editors; the attributes of conditions."),
     "policy": ("controlplane.cli.policy:policy", "Test, lint, compare and describe policies."),
+    "grpc-bootstrap": (
+        "controlplane.cli.grpc_bootstrap:grpc_bootstrap",
+        "Print a bootstrap for gRPC without a sidecar.",
+    ),
     "bench": ("controlplane.cli.bench:bench", "Load a control plane with simulated sidecars."),
     "kubeconfig": ("controlplane.cli.kubeconfig:kubeconfig", "Print a kubeconfig for kubectl."),
     "completion": ("controlplane.cli.completion:completion", "Print a completion script for your shell."),

@@ -133,6 +133,7 @@ def proxy_plan(
         explain_denials=settings.explain_denials,
         jwks=tuple((source, jwks[source]) for source in sorted(key_sources(inbound)) if source in jwks),
         interception=interception(entry.sidecar.interception),
+        proxyless=entry.sidecar.proxyless,
     )
 
 
@@ -251,6 +252,8 @@ def _application(entry: WorkloadEntry, port: ServicePort) -> Address | OriginalD
         return None
     if entry.sidecar.interception is not None:
         return OriginalDestination()
+    if entry.sidecar.proxyless:
+        return SocketAddress(entry.address, _port(entry, port))
     layout = entry.sidecar.inbound.get(port.name)
     return None if layout is None else _address(layout)
 

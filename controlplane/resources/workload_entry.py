@@ -51,12 +51,16 @@ class InterceptionLayout:
 
 @dataclass(frozen=True, slots=True)
 class SidecarLayout:
-    """`inbound`: port name → the application's `host:port` or `unix:///path`; `http_proxy` "" for none."""
+    """`inbound`: port name → the application's `host:port` or `unix:///path`; `http_proxy` "" for none.
+
+    `proxyless`: there is no sidecar; the application is a gRPC process with xDS of its own, where its ports say.
+    """
 
     inbound: Mapping[str, str]
     http_proxy: str = ""
     upstreams: tuple[UpstreamLayout, ...] = ()
     interception: InterceptionLayout | None = None
+    proxyless: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +122,13 @@ def _sidecar(root: Fields, text: str | None) -> SidecarLayout | None:
         root.add(codes.BAD_FORMAT, _WHERE, "is no JSON object")
         return None
     layout = Fields(root.document, _WHERE, cast("dict[str, Json]", value), root.problems)
-    layout.only("inbound", "httpProxy", "upstreams", "interception")
+    layout.only("inbound", "httpProxy", "upstreams", "interception", "proxyless")
+    proxyless = layout.boolean("proxyless")
+    for name in ("inbound", "httpProxy", "upstreams", "interception"):
+        if proxyless and name in layout:
+            layout.add(
+                codes.UNKNOWN_FIELD, name, "belongs to a sidecar, and this workload has none", "remove it"
+            )
     inbound = layout.text_map("inbound")
     for name, target in inbound.items():
         if not target.startswith("unix:///"):
@@ -128,7 +138,7 @@ def _sidecar(root: Fields, text: str | None) -> SidecarLayout | None:
         _check(layout, "httpProxy", proxy)
     upstreams = tuple(_upstream(item) for item in layout.children("upstreams"))
     taken = layout.child("interception")
-    return SidecarLayout(inbound, proxy, upstreams, _interception(taken) if taken.value else None)
+    return SidecarLayout(inbound, proxy, upstreams, _interception(taken) if taken.value else None, proxyless)
 
 
 def _interception(item: Fields) -> InterceptionLayout:

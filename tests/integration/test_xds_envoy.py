@@ -43,6 +43,9 @@ class Source:
         if (peer, node_id) != (WEB, NODE):
             raise NotAuthorizedError(node_id)
 
+    def is_proxyless(self, node_id: str) -> bool:
+        return False
+
     def snapshot(self, node_id: str) -> tuple[int, Snapshot]:
         return self.revision, self.content
 

@@ -64,6 +64,9 @@ class Source:
         if (peer, node_id) != (WEB, NODE):
             raise NotAuthorizedError(f"{peer} may not claim {node_id}: it belongs to someone secret")
 
+    def is_proxyless(self, node_id: str) -> bool:
+        return False
+
     def snapshot(self, node_id: str) -> tuple[int, Snapshot]:
         assert node_id == NODE
         return self.revision, self.content

@@ -24,6 +24,7 @@ from policies.program import DecisionProgram, Protocol
 from xds import names
 from xds.compile import clusters, intercepted, listeners, rbac, routes
 from xds.compile.memo import ByIdentity, Recent
+from xds.compile.proxyless import compile_proxyless, shortfalls
 from xds.compile.surroundings import Surroundings
 from xds.plan import Destination, InboundPort, Interception, ProxyPlan, SocketAddress, Upstream
 from xds.snapshot import EXTENSION, Resource, Snapshot
@@ -66,6 +67,8 @@ class Compiler:
 
     def snapshot(self, plan: ProxyPlan, previous: tuple[ProxyPlan, Snapshot] | None = None) -> Snapshot:
         """Shares with `previous`, what the proxy was told before and why, all that did not change."""
+        if plan.proxyless:
+            return replace(compile_proxyless(plan), notes=shortfalls(plan))
         if previous is not None and _differ_in_programs_only(plan, previous[0]):
             return previous[1].with_type(EXTENSION, self._authorizations(plan))
         return self._whole(plan, previous[1] if previous else None)
