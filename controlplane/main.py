@@ -34,6 +34,7 @@ from controlplane.collector import Collector
 from controlplane.conditions import Tally
 from controlplane.federation.federator import Federator
 from controlplane.federation.operations import FederationOperations
+from controlplane.key_fetcher import KeyFetcher
 from controlplane.mesh.live import Affected
 from controlplane.node_attestation import NodeAttestation
 from controlplane.node_service import NodeService
@@ -112,7 +113,15 @@ async def _serve(config: Config, store: Store, ready: Callable[[str, str], None]
         is_revoked=lambda peer: state.revocations.covers(peer.identity, peer.serial),
     )
 
+    def keys_learned(source: str, jwks: str) -> None:
+        affected = state.learn_keys(source, jwks)
+        ledger.advance(state.revision, affected.nodes)
+        xds.publish(affected.nodes)
+
+    keys = KeyFetcher(lambda: state.key_sources, keys_learned)
+
     def changed(affected: Affected, revision: int) -> None:
+        keys.look_again()
         ledger.advance(revision, affected.nodes)
         xds.publish(affected.nodes)
         if affected.agents:
@@ -195,6 +204,7 @@ async def _serve(config: Config, store: Store, ready: Callable[[str, str], None]
                 tasks.create_task(own.run())
                 tasks.create_task(collector.run())
                 tasks.create_task(status.run())
+                tasks.create_task(keys.run())
     finally:
         await xds.stop()
 

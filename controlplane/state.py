@@ -48,6 +48,16 @@ class MeshState:
         self.revision = revision
         return affected
 
+    @property
+    def key_sources(self) -> dict[str, float]:
+        """Where the keys of token rules are fetched from, and how many seconds that may take."""
+        return self._mesh.key_sources
+
+    def learn_keys(self, source: str, jwks: str) -> Affected:
+        affected = self._mesh.learn_keys(source, jwks)
+        self._planned -= affected.nodes
+        return affected
+
     def admit(self, peer: SpiffeId, node_id: str) -> None:
         """Raises: NotAuthorizedError unless `peer` is the identity registered for that workload."""
         if self._mesh.identity(node_id) != peer:

@@ -104,7 +104,7 @@ def _read_rule(entry: Fields, source: str) -> JwtRule:
     jwks = _read_jwks(entry)
     if jwks_uri and "jwks" in entry:
         entry.add(codes.EXCLUDE_EACH_OTHER, "jwks", "cannot stand with jwksUri", "keep one of them")
-    if jwks_uri and not _is_web_address(jwks_uri):
+    if jwks_uri and not is_web_address(jwks_uri):
         entry.add(codes.BAD_FORMAT, "jwksUri", f'"{jwks_uri}" is no http or https address')
     return JwtRule(
         source,
@@ -184,7 +184,7 @@ def read_keys(text: str) -> list[dict[str, Json]] | None:
     return found if len(found) == len(keys) else None
 
 
-def _is_web_address(text: str) -> bool:
+def is_web_address(text: str) -> bool:
     try:
         parts = urlsplit(text)
         return parts.scheme in ("http", "https") and bool(parts.hostname)

@@ -287,8 +287,6 @@ def _after(request: Request, found: Sequence[_Found]) -> Request:
         return request
     headers = dict(request.headers)
     for one in found:
-        for name in _headers_of(one.rule):
-            headers.pop(name, None)
         if not one.rule.forward and one.location.where is Where.HEADER:
             headers.pop(one.location.name, None)
         if one.rule.payload_header:

@@ -8,12 +8,15 @@ import signal
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import click
 
 from controlplane.cli.output import Failure
+
+if TYPE_CHECKING:
+    from policies.workload import MeshSettings
 
 
 @click.command()
@@ -61,6 +64,13 @@ from controlplane.cli.output import Failure
     envvar="PYLIS_PATH_NORMALIZATION",
 )
 @click.option(
+    "--mesh-config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="PYLIS_MESH_CONFIG",
+    help="A YAML file by Istio's MeshConfig: trustDomainAliases, extensionProviders, numTrustedProxies, explainDenials, … "
+    "What it says goes before the options here.",
+)
+@click.option(
     "--access-log",
     type=click.Choice(["off", "denied", "all"]),
     default="denied",
@@ -88,7 +98,8 @@ from controlplane.cli.output import Failure
 )
 def server(
     data_dir: Path, store: str, api: str, xds: str, trust_domain: str, root_namespace: str,
-    path_normalization: str, access_log: str, advertise: str, jwt_issuer: str, node_attestation: Path | None,
+    path_normalization: str, mesh_config: Path | None, access_log: str, advertise: str, jwt_issuer: str,
+    node_attestation: Path | None,
 ) -> None:  # fmt: skip
     """Run the control plane: the policy API, the CA, and xDS for the sidecars.
 
@@ -116,10 +127,14 @@ def server(
         ],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-    try:
-        TrustDomain.parse(trust_domain)
-    except SpiffeIdError as error:
-        raise Failure(f"--trust-domain {trust_domain!r}: {error}") from error
+    settings = MeshSettings(trust_domain, (), root_namespace, PathNormalization(path_normalization))
+    if mesh_config is not None:
+        settings = _with_file(settings, mesh_config)
+    for domain in (settings.trust_domain, *settings.trust_domain_aliases):
+        try:
+            TrustDomain.parse(domain)
+        except SpiffeIdError as error:
+            raise Failure(f"trust domain {domain!r}: {error}") from error
     for option, address in (("--api", api), ("--xds", xds)):
         host, _, port = address.rpartition(":")
         if not host or not port.isdigit() or int(port) > 65535:
@@ -132,13 +147,14 @@ def server(
     store = store or f"sqlite:///{data_dir / 'store.db'}"
     if store != main.MEMORY_STORE and not store.startswith("sqlite:///"):
         raise Failure(f"--store {store!r} is not served", hint="use sqlite:///PATH or memory://")
-    settings = MeshSettings(trust_domain, (), root_namespace, PathNormalization(path_normalization))
     config = main.Config(
         data_dir, store, api, xds, settings, AccessLog(access_log), advertise, jwt_issuer, node_attestation
     )
 
     def ready(api_address: str, xds_address: str) -> None:
-        click.echo(f"ready  api https://{api_address}  xds {xds_address}  trust domain {trust_domain}")
+        click.echo(
+            f"ready  api https://{api_address}  xds {xds_address}  trust domain {settings.trust_domain}"
+        )
         click.echo(f"kubeconfig and admin token: {data_dir}", err=True)
         sys.stdout.flush()
 
@@ -156,6 +172,26 @@ def _is_issuer(url: str) -> bool:
         return False
     plain = not parts.query and not parts.fragment and "?" not in url and "#" not in url
     return parts.scheme == "https" and bool(parts.hostname) and plain and not url.endswith("/")
+
+
+def _with_file(settings: MeshSettings, file: Path) -> MeshSettings:
+    """The settings, with what the file says instead. Raises: Failure with every problem of the file."""
+    from controlplane.cli.output import fail_with
+    from controlplane.resources.yaml_text import read_text
+    from policies.fields import Fields
+    from policies.mesh_settings import read_settings
+
+    try:
+        documents, problems = read_text(file.read_text(), str(file))
+    except (OSError, UnicodeDecodeError) as error:
+        raise Failure(f"--mesh-config {file}: {error}") from error
+    if problems or not documents:
+        raise fail_with(problems, "the server does not start.")
+    root = Fields.of(documents[0])
+    found = read_settings(root, defaults=settings)
+    if root.failed:
+        raise fail_with(root.problems, "the server does not start.")
+    return found
 
 
 def _run(serving: Coroutine[Any, Any, None]) -> None:

@@ -13,14 +13,15 @@ A port's name says its protocol, as in Istio: http, http2, grpc, or one of these
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from ca.errors import SpiffeIdError
 from ca.spiffe_id import TrustDomain
 from policies import codes
-from policies.document import Document
+from policies.document import Document, Json
 from policies.fields import Fields, is_label
+from policies.mesh_settings import read_settings
 from policies.problem import Problem
 
 _PROTOCOLS: Final = {"http": "HTTP", "http2": "HTTP2", "grpc": "GRPC"}
@@ -58,16 +59,19 @@ class LocalWorkload:
 
 @dataclass(frozen=True, slots=True)
 class MeshFile:
-    """`policies`: files and directories, relative to the mesh file."""
+    """`policies`: files and directories, relative to the mesh file. `mesh_config`: settings as `pylis server` reads them."""
 
     trust_domain: str
     policies: tuple[str, ...]
     workloads: tuple[LocalWorkload, ...]
+    mesh_config: Mapping[str, Json] = field(default_factory=dict[str, Json])
 
 
 def parse(document: Document) -> tuple[MeshFile | None, list[Problem]]:
     root = Fields.of(document)
-    root.only("trustDomain", "policies", "workloads")
+    root.only("trustDomain", "policies", "workloads", "meshConfig")
+    settings = root.child("meshConfig")
+    read_settings(settings)  # what is wrong with it is told with the rest
     domain = root.text("trustDomain", "example.org")
     try:
         TrustDomain.parse(domain)
@@ -78,7 +82,7 @@ def parse(document: Document) -> tuple[MeshFile | None, list[Problem]]:
     if not workloads:
         root.add(codes.EMPTY_LIST, "workloads", "names no workload")
     _check_upstreams(root, workloads)
-    mesh = MeshFile(domain, root.texts("policies"), workloads)
+    mesh = MeshFile(domain, root.texts("policies"), workloads, settings.value)
     return (None if root.failed else mesh), root.problems
 
 

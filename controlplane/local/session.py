@@ -168,6 +168,10 @@ class Session:
             self.say("note", "15080 or 15012 is taken: other ports are used")
         arguments = ["--data-dir", str(self.state_dir), "--api", api, "--xds", xds]
         arguments += ["--trust-domain", self.mesh.trust_domain, "--access-log", self.access_log]
+        if self.mesh.mesh_config:
+            file = self.state_dir / "mesh-config.json"
+            file.write_text(json.dumps(dict(self.mesh.mesh_config)))
+            arguments += ["--mesh-config", str(file)]
         self._spawn("server", ["server", *arguments], {})
         log = self.logs / "server.log"
         self._until(lambda: "ready  api" in log.read_text(errors="replace"), "the control plane to be ready")

@@ -193,10 +193,13 @@ class LiveMesh:
         )
 
     @property
-    def key_sources(self) -> frozenset[str]:
-        """Where the keys of all token rules are fetched from."""
+    def key_sources(self) -> dict[str, float]:
+        """Where the keys of all token rules are fetched from, and how many seconds that may take."""
         found = (o.value for o in self._objects.values() if isinstance(o.value, RequestAuthentication))
-        return frozenset(rule.key_source for one in found for rule in one.rules) - {""}
+        sources: dict[str, float] = {}
+        for rule in (rule for one in found for rule in one.rules if rule.key_source):
+            sources[rule.key_source] = max(sources.get(rule.key_source, 0.0), rule.timeout_seconds)
+        return sources
 
     def learn_keys(self, source: str, jwks: str) -> Affected:
         """The keys that were fetched from `source`."""

@@ -15,6 +15,19 @@ _STDOUT = "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog"
 _RULE = f"{names.ENFORCED_PREFIX}enforced_effective_policy_id"
 _NETWORK_RULE = f"{names.ENFORCED_PREFIX}shadow_effective_policy_id"
 
+
+def _tried(filter_name: str) -> dict[str, str]:
+    """What AUDIT rules matched, and what dry runs would have said; left out where there are none."""
+    shadow = f"%DYNAMIC_METADATA({filter_name}:"
+    return {
+        "audit": f"{shadow}{names.AUDIT_PREFIX}shadow_effective_policy_id)%",
+        "dryRunAllow": f"{shadow}{names.DRY_RUN_ALLOW_PREFIX}shadow_engine_result)%",
+        "dryRunAllowRule": f"{shadow}{names.DRY_RUN_ALLOW_PREFIX}shadow_effective_policy_id)%",
+        "dryRunDeny": f"{shadow}{names.DRY_RUN_DENY_PREFIX}shadow_engine_result)%",
+        "dryRunDenyRule": f"{shadow}{names.DRY_RUN_DENY_PREFIX}shadow_effective_policy_id)%",
+    }
+
+
 _REQUEST = {
     "event": "request",
     "time": "%START_TIME(%Y-%m-%dT%H:%M:%S.%3fZ)%",
@@ -29,6 +42,7 @@ _REQUEST = {
     "peer": "%DOWNSTREAM_PEER_URI_SAN%",
     "remote": "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%",
     "rule": f"%DYNAMIC_METADATA(envoy.filters.http.rbac:{_RULE})%",
+    **_tried("envoy.filters.http.rbac"),
     "ms": "%DURATION%",
 }
 
@@ -39,6 +53,7 @@ _CONNECTION = {
     "peer": "%DOWNSTREAM_PEER_URI_SAN%",
     "remote": "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%",
     "rule": f"%DYNAMIC_METADATA(envoy.filters.network.rbac:{_NETWORK_RULE})%",
+    **_tried("envoy.filters.network.rbac"),
     "details": "%CONNECTION_TERMINATION_DETAILS%",
     "tls": "%DOWNSTREAM_TLS_VERSION%",
     "refused": "%DOWNSTREAM_TRANSPORT_FAILURE_REASON%",
@@ -48,7 +63,7 @@ _CONNECTION = {
 
 
 def requests(level: AccessLog, *, direction: str, port: int) -> list[Message]:
-    """Loggers of an HTTP connection manager. `denied`: answers of 401, 403 and 5xx only."""
+    """Loggers of an HTTP connection manager. `denied`: answers of 401, 403 and 5xx, and what AUDIT rules match."""
     match level:
         case AccessLog.OFF:
             return []
@@ -71,7 +86,14 @@ def _place(direction: str, port: int) -> dict[str, str]:
 
 def _denied() -> Message:
     codes = [_status("EQ", 401), _status("EQ", 403), _status("GE", 500)]
-    return new("envoy.config.accesslog.v3.AccessLogFilter", or_filter={"filters": codes})
+    hint = new(
+        "envoy.type.matcher.v3.MetadataMatcher",
+        filter="envoy.common",
+        path=[{"key": "access_log_hint"}],
+        value={"bool_match": True},
+    )
+    audited = {"metadata_filter": {"matcher": hint, "match_if_key_not_found": {"value": False}}}
+    return new("envoy.config.accesslog.v3.AccessLogFilter", or_filter={"filters": [*codes, audited]})
 
 
 def _status(operation: str, code: int) -> Message:

@@ -66,7 +66,9 @@ def http_filters(program: DecisionProgram, around: Surroundings) -> Iterator[Nam
     yield from _texts("token-texts", looked_at, filter_state.TOKEN_TEXTS)
     if program.audit:
         marks = verdict(program.audit, domains, matched="LOG", otherwise=("not-audited", "ALLOW"))
-        yield "audit", new(HTTP_RBAC, matcher=marks, rules_stat_prefix=names.AUDIT_PREFIX)
+        # the shadow copy names the rule that matched
+        named = {"shadow_matcher": marks, "shadow_rules_stat_prefix": names.AUDIT_PREFIX}
+        yield "audit", new(HTTP_RBAC, matcher=marks, rules_stat_prefix=names.AUDIT_PREFIX, **named)
     for prefix, tried in _tried(program, domains):
         yield prefix, new(HTTP_RBAC, shadow_matcher=tried, shadow_rules_stat_prefix=prefix)
     yield (

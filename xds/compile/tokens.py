@@ -9,7 +9,8 @@ Source: envoy.extensions.filters.http.jwt_authn.v3, checked on Envoy 1.40; docs/
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from google.protobuf.message import Message
@@ -32,44 +33,76 @@ Named = tuple[str, Message]
 def filters(authentication: Authentication, jwks: Mapping[str, str]) -> Iterator[Named]:
     """In order; `jwks`: what was fetched, by `JwtRule.key_source`.
 
-    The payload of the last good token stays, so the first location comes last.
+    The payload of the last good token stays, so the first location comes last. A filter clears the headers its own
+    rules write whether or not it runs, so each writes to headers of its own; in the end they become the real ones.
     """
-    written = sorted({name for rule in authentication.rules for name in _headers_of(rule)})
-    if written:
+    stages = [*_stages(authentication)]
+    headers = {name for rule in authentication.rules for name in _headers_of(rule)}
+    written = {stage.scratch(name): name for stage in stages for name in stage.headers}
+    if headers:
         # nobody but a verified token writes the headers that claims go to
-        mutations = {"request_mutations": [{"remove": name} for name in written]}
-        yield (
-            "token-headers",
-            new("envoy.extensions.filters.http.header_mutation.v3.HeaderMutation", mutations=mutations),
+        yield "token-headers", _mutation([{"remove": name} for name in sorted(headers | written.keys())])
+    for stage in stages:
+        yield f"token-{stage.name}", stage.filter(jwks)
+    if headers:
+        moved: list[dict[str, object]] = [_copy(scratch, name) for scratch, name in written.items()]
+        yield "token-claims", _mutation([*moved, *({"remove": scratch} for scratch in written)])
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """One filter: who accepts which token. `match`: where it runs at all."""
+
+    name: str
+    places: tuple[tuple[Location, JwtRule], ...]
+    match: dict[str, object]
+    optional: bool
+
+    @property
+    def headers(self) -> list[str]:
+        return [*dict.fromkeys(name for _, rule in self.places for name in _headers_of(rule))]
+
+    def scratch(self, header: str) -> str:
+        return f"x-pylis-token-{self.name}-{header}"
+
+    def filter(self, jwks: Mapping[str, str]) -> Message:
+        providers = {
+            f"{number}-{rule.source}": _provider(rule, where, jwks, self.scratch)
+            for number, (where, rule) in enumerate(self.places)
+        }
+        # where no rule accepts a token, this says why in the words of its issuer's rule
+        last: list[dict[str, object]] = [{"allow_missing": {}}] if self.optional else []
+        requires = _any([*_named([*providers]), *last])
+        return new(
+            f"{_JWT}.JwtAuthentication",
+            providers=providers,
+            rules=[{"match": {"prefix": "/", **self.match}, "requires": requires}],
+            bypass_cors_preflight=True,
         )
+
+
+def _stages(authentication: Authentication) -> Iterator[_Stage]:
     for number, rule in enumerate(authentication.rules):
         if rule.required:
-            places = [(location, rule) for location in rule.locations]
-            yield f"token-required-{number}", _filter(places, jwks, {}, optional=False)
+            places = tuple((location, rule) for location in rule.locations)
+            yield _Stage(f"required-{number}", places, {}, optional=False)
     groups = authentication.by_location
     for number, (location, rules) in reversed([*enumerate(groups.items())]):
-        places = [(location, rule) for rule in rules]
-        yield f"token-{number}", _filter(places, jwks, _is_there(location), optional=True)
+        places = tuple((location, rule) for rule in rules)
+        yield _Stage(str(number), places, _is_there(location), optional=True)
 
 
-def _filter(
-    places: Sequence[tuple[Location, JwtRule]],
-    jwks: Mapping[str, str],
-    match: dict[str, object],
-    *,
-    optional: bool,
-) -> Message:
-    providers = {
-        f"{number}-{rule.source}": _provider(rule, where, jwks) for number, (where, rule) in enumerate(places)
-    }
-    # where no rule accepts a token, this says why in the words of its issuer's rule
-    last: list[dict[str, object]] = [{"allow_missing": {}}] if optional else []
+def _mutation(mutations: list[dict[str, object]]) -> Message:
     return new(
-        f"{_JWT}.JwtAuthentication",
-        providers=providers,
-        rules=[{"match": {"prefix": "/", **match}, "requires": _any([*_named([*providers]), *last])}],
-        bypass_cors_preflight=True,
+        "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
+        mutations={"request_mutations": mutations},
     )
+
+
+def _copy(source: str, header: str) -> dict[str, object]:
+    """Nothing where the source is not there."""
+    value = {"header": {"key": header, "value": f"%REQ({source})%"}, "keep_empty_value": False}
+    return {"append": {**value, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}}
 
 
 def _is_there(location: Location) -> dict[str, object]:
@@ -100,7 +133,9 @@ def _any(requirements: Sequence[dict[str, object]]) -> Message:
     return new(f"{_JWT}.JwtRequirement", requires_any={"requirements": list(requirements)})
 
 
-def _provider(rule: JwtRule, location: Location, jwks: Mapping[str, str]) -> Message:
+def _provider(
+    rule: JwtRule, location: Location, jwks: Mapping[str, str], scratch: Callable[[str], str]
+) -> Message:
     keys = rule.jwks or jwks.get(rule.key_source, NOBODYS_KEYS)
     return new(
         f"{_JWT}.JwtProvider",
@@ -108,11 +143,11 @@ def _provider(rule: JwtRule, location: Location, jwks: Mapping[str, str]) -> Mes
         audiences=list(rule.audiences),
         local_jwks={"inline_string": keys},
         forward=rule.forward,
-        forward_payload_header=rule.payload_header,
+        forward_payload_header=scratch(rule.payload_header) if rule.payload_header else "",
         payload_in_metadata=TOKEN_PAYLOAD,
         normalize_payload_in_metadata={"space_delimited_claims": list(rule.space_delimited)},
         claim_to_headers=[
-            {"header_name": header, "claim_name": claim} for header, claim in rule.claim_headers
+            {"header_name": scratch(header), "claim_name": claim} for header, claim in rule.claim_headers
         ],
         **_where(location),
     )
