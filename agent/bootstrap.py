@@ -17,7 +17,11 @@ _TLS: Final = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Ups
 
 @dataclass(frozen=True, slots=True)
 class Sidecar:
-    """`xds_host`:`xds_port` as in the join token; `agent_socket` and `admin_socket` are paths."""
+    """`xds_host`:`xds_port` as in the join token; `agent_socket` and `admin_socket` are paths.
+
+    `xds_socket`: a Unix socket that leads to the same port, where the sidecar has no network of its own to get there.
+    `mark`: what its connections carry (SO_MARK), so that interception lets them out; 0 for none.
+    """
 
     namespace: str
     name: str
@@ -27,6 +31,8 @@ class Sidecar:
     xds_port: int
     agent_socket: str
     admin_socket: str
+    xds_socket: str = ""
+    mark: int = 0
 
 
 def bootstrap(sidecar: Sidecar) -> dict[str, Any]:
@@ -43,6 +49,7 @@ def bootstrap(sidecar: Sidecar) -> dict[str, Any]:
             "cluster": f"{sidecar.namespace}/{sidecar.service_account}",
         },
         "admin": {"address": {"pipe": {"path": sidecar.admin_socket, "mode": 0o600}}},
+        **_marked(sidecar.mark),
         "dynamic_resources": {
             "ads_config": ads,
             "lds_config": {"ads": {}, "resource_api_version": "V3"},
@@ -69,8 +76,20 @@ def bootstrap(sidecar: Sidecar) -> dict[str, Any]:
     }
 
 
+def _marked(mark: int) -> dict[str, Any]:
+    """Every upstream connection, the control plane's too. Source: socket(7), SO_MARK."""
+    if not mark:
+        return {}
+    option = {"level": 1, "name": 36, "int_value": mark, "state": "STATE_PREBIND"}
+    return {"cluster_manager": {"upstream_bind_config": {"socket_options": [option]}}}
+
+
 def _control_plane(sidecar: Sidecar) -> dict[str, Any]:
-    address = {"socket_address": {"address": sidecar.xds_host, "port_value": sidecar.xds_port}}
+    address: dict[str, Any] = {
+        "socket_address": {"address": sidecar.xds_host, "port_value": sidecar.xds_port}
+    }
+    if sidecar.xds_socket:
+        address = {"pipe": {"path": sidecar.xds_socket}}
     server = {"san_type": "URI", "matcher": {"exact": f"spiffe://{sidecar.trust_domain}/pylis/server"}}
     tls = {
         "@type": _TLS,
@@ -91,7 +110,7 @@ def _control_plane(sidecar: Sidecar) -> dict[str, Any]:
     }
     socket = {"name": "envoy.transport_sockets.tls", "typed_config": tls}
     keepalive = {"connection_keepalive": {"interval": "30s", "timeout": "10s"}}
-    kind = "STATIC" if _is_ip(sidecar.xds_host) else "STRICT_DNS"
+    kind = "STATIC" if sidecar.xds_socket or _is_ip(sidecar.xds_host) else "STRICT_DNS"
     return {**_cluster(names.XDS_CLUSTER, kind, address, keepalive), "transport_socket": socket}
 
 

@@ -40,11 +40,14 @@ from ca.node_protocol import (
     Pong,
     Refused,
     RenewAgent,
+    Report,
+    Reported,
     Sign,
     Signed,
     SignedJwt,
     SignJwt,
 )
+from ca.node_report import FoundWorkload, NotTaken
 from ca.rotation import Lifetime, renew_at
 from ca.spiffe_id import server_id
 
@@ -117,6 +120,14 @@ class Link:
         self.error: str | None = None
         self._acknowledged = 0
         self._replaced = False  # by a new certificate of its own: the stream is opened again
+        self._report: tuple[FoundWorkload, ...] | None = None  # None: there is nothing this agent reports
+        self._told: tuple[FoundWorkload, ...] | None = None  # on this stream
+        self.not_taken: tuple[NotTaken, ...] = ()
+
+    def report(self, workloads: tuple[FoundWorkload, ...]) -> None:
+        """What containers there are now; told again on every new stream."""
+        self._report = workloads
+        self._holdings.settled.set()  # wakes the stream
 
     async def jwt(self, registration: str, audience: tuple[str, ...]) -> SignedJwt:
         """A JWT-SVID, signed now. Raises: TokenRefusedError; TokenUnavailableError while there is no stream."""
@@ -192,6 +203,7 @@ class Link:
     async def _session(self) -> None:
         self._replaced = False
         self._acknowledged = 0
+        self._told = None
         host, _, port = self._node.xds.rpartition(":")
         config = Configuration(_keepalive_time=30, _keepalive_timeout=10)
         tls = self._node.client_context()
@@ -257,6 +269,12 @@ class Link:
                     name = entry.name if entry else _AGENT
                     log.warning("svid.refused", registration=name or "agent", reason=reason)
                     self._not_before[name] = datetime.now(UTC) + timedelta(seconds=REFUSED_PAUSE)
+                case Reported(not_taken):
+                    if not_taken != self.not_taken:
+                        for one in not_taken:
+                            log.warning("workload.not_taken", workload=one.workload, reason=one.reason)
+                    self.not_taken = not_taken
+                    self._changed()
                 case Ping(id_):
                     self._pongs.append(Pong(id_))
                 case SignedJwt(id_) | Refused(id_) if 0 < id_ <= self._ids:
@@ -314,7 +332,13 @@ class Link:
         names = [name for name, at in self._schedule().items() if at <= now]
         unsent, self._unsent = self._unsent[:MAX_BATCH], self._unsent[MAX_BATCH:]
         requests = [self._request(entries.get(name)) for name in names[:MAX_BATCH]]
-        return [*unsent, *requests, *self._acknowledgement()]
+        return [*self._news(), *unsent, *requests, *self._acknowledgement()]
+
+    def _news(self) -> list[FromAgent]:
+        if self._report is None or self._report == self._told:
+            return []
+        self._told = self._report
+        return [Report(self._report)]
 
     def _acknowledgement(self) -> list[FromAgent]:
         """Once all that is served believes the bundle; the server uses no authority that is not known here."""

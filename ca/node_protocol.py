@@ -18,9 +18,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 from ca import bundle as bundles
+from ca import node_report
 from ca.bundle import TrustBundle
 from ca.errors import BundleError, NodeProtocolError, SpiffeIdError
 from ca.jwt_svid import JWT_TTL
+from ca.node_report import MAX_WORKLOADS, FoundWorkload, NotTaken
 from ca.registrations import Registration
 from ca.spiffe_id import SpiffeId, TrustDomain
 
@@ -185,8 +187,22 @@ class Ping:
     id: int
 
 
-FromAgent = Hello | Pong | Sign | SignJwt | RenewAgent | Acknowledge
-FromServer = Authorized | Signed | SignedJwt | Refused | Ping
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All the containers this agent found that ask to be in the mesh."""
+
+    workloads: tuple[FoundWorkload, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """The report is in force but for these."""
+
+    not_taken: tuple[NotTaken, ...]
+
+
+FromAgent = Report | Hello | Pong | Sign | SignJwt | RenewAgent | Acknowledge
+FromServer = Reported | Authorized | Signed | SignedJwt | Refused | Ping
 
 
 def encode(messages: Sequence[FromAgent | FromServer]) -> bytes:
@@ -269,6 +285,10 @@ def _to_json(message: FromAgent | FromServer) -> dict[str, Any]:
             return {"type": "signed", "id": id_, "chain": [_b64(c) for c in chain]}
         case SignedJwt(id_, token, issued, expires):
             return {"type": "signed-jwt", "id": id_, "token": token, "issued": issued, "expires": expires}
+        case Report(workloads):
+            return {"type": "report", "workloads": [node_report.to_json(w) for w in workloads]}
+        case Reported(not_taken):
+            return {"type": "reported", "notTaken": [[one.workload, one.reason] for one in not_taken]}
         case Refused(id_, reason):
             return {"type": "refused", "id": id_, "reason": reason}
 
@@ -286,6 +306,7 @@ def _bundle_json(bundle: TrustBundle) -> dict[str, Any]:
 
 
 _FROM_AGENT: Final[Mapping[str, Callable[[dict[str, Any]], FromAgent]]] = {
+    "report": lambda f: Report(_workloads(f)),
     "hello": lambda f: Hello(_text(f, "version", empty=True), _text(f, "instance", empty=True)),
     "pong": lambda f: Pong(_number(f, "id")),
     "sign": lambda f: Sign(_number(f, "id"), _text(f, "registration"), _bytes(f, "csr")),
@@ -294,6 +315,7 @@ _FROM_AGENT: Final[Mapping[str, Callable[[dict[str, Any]], FromAgent]]] = {
     "acknowledge": lambda f: Acknowledge(_number(f, "sequence")),
 }
 _FROM_SERVER: Final[Mapping[str, Callable[[dict[str, Any]], FromServer]]] = {
+    "reported": lambda f: Reported(_not_taken(f)),
     "authorized": lambda f: Authorized(
         tuple(_entry(e) for e in _list(f, "entries")),
         _bundle(f.get("bundle")),
@@ -335,6 +357,20 @@ def _frame(data: bytes) -> list[Any]:
     if not isinstance(value, list) or len(cast("list[Any]", value)) > MAX_MESSAGES:
         raise NodeProtocolError(f"a frame that is no list of at most {MAX_MESSAGES} messages")
     return cast("list[Any]", value)
+
+
+def _workloads(fields: dict[str, Any]) -> tuple[FoundWorkload, ...]:
+    items = _list(fields, "workloads")
+    if len(items) > MAX_WORKLOADS:
+        raise NodeProtocolError(f"a report of more than {MAX_WORKLOADS} workloads")
+    return tuple(node_report.from_json(item) for item in items)
+
+
+def _not_taken(fields: dict[str, Any]) -> tuple[NotTaken, ...]:
+    pairs = [_texts({"pair": item}, "pair") for item in _list(fields, "notTaken")]
+    if not all(len(pair) == 2 for pair in pairs):
+        raise NodeProtocolError("notTaken is no list of pairs")
+    return tuple(NotTaken(*pair) for pair in pairs)
 
 
 def _entry(value: Any) -> Entry:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,9 +32,11 @@ from controlplane.authority_operations import AuthorityOperations
 from controlplane.authority_watch import AuthorityWatch
 from controlplane.collector import Collector
 from controlplane.conditions import Tally
+from controlplane.docker.registrar import Registrar
 from controlplane.federation.federator import Federator
 from controlplane.federation.operations import FederationOperations
 from controlplane.key_fetcher import KeyFetcher
+from controlplane.join_socket import JoinSocket
 from controlplane.mesh.live import Affected
 from controlplane.node_attestation import NodeAttestation
 from controlplane.node_service import NodeService
@@ -73,6 +75,8 @@ class Config:
     advertise: str = ""
     jwt_issuer: str = ""
     node_attestation: Path | None = None
+    container_agents: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
+    join_socket: Path | None = None
 
 
 class PortTakenError(Exception):
@@ -103,7 +107,18 @@ async def _serve(config: Config, store: Store, ready: Callable[[str, str], None]
     acknowledgements = Acknowledgements(utc_now, agents.names)
     authority.unacknowledged = acknowledgements.behind
     federator = Federator(store, lambda: authority.bundle, lambda: nodes.changed())
-    nodes = NodeService(authority, state, agents, store, acknowledgements, foreign=lambda: federator.bundles)
+    authorization = Authorization(store, config.settings.root_namespace)
+    writes = Writes(store, authorization)
+    registrar = Registrar(store, writes, config.container_agents)
+    nodes = NodeService(
+        authority,
+        state,
+        agents,
+        store,
+        acknowledgements,
+        registrar.reported,
+        foreign=lambda: federator.bundles,
+    )
     xds = XdsServer(
         config.xds,
         own.identity,
@@ -130,6 +145,7 @@ async def _serve(config: Config, store: Store, ready: Callable[[str, str], None]
 
     tokens = Tokens(store)
     await first_start.put_objects(store, config.settings.root_namespace)
+    await registrar.prepare()
     token = await first_start.admin_token(tokens, config.data_dir)
     reconciler = Reconciler(store, state, changed)
     await reconciler.once()
@@ -165,15 +181,14 @@ async def _serve(config: Config, store: Store, ready: Callable[[str, str], None]
         else AttestationSettings()
     )
     attestation = NodeAttestation(store, authority, agents, settings, asyncio.get_running_loop().time)
+    general = Operations(store, authority, ledger, reachable, tokens)
     operations = {
-        **Operations(store, authority, ledger, reachable, tokens).table(),
+        **general.table(),
         **FederationOperations(federator).table(),
         **AuthorityOperations(store, authority, authorities.in_force).table(),
         **AgentOperations(agents, nodes, attestation).table(),
     }
     svids = SvidCallers(authority, is_revoked)
-    authorization = Authorization(store, config.settings.root_namespace)
-    writes = Writes(store, authorization)
     collector = Collector(store, writes)
     status = StatusWriter(store, writes, lambda revision: _tally(ledger, revision))
     api = Api(
@@ -194,6 +209,8 @@ async def _serve(config: Config, store: Store, ready: Callable[[str, str], None]
                 raise _taken("API", config.api, "--api") from error
             authority.jwt_issuer = config.jwt_issuer or f"https://{reachable()[0]}"
             write_kubeconfig()
+            if config.join_socket is not None:
+                await serving.enter_async_context(_door(config.join_socket, config, general))
             ready(*reachable())
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(reconciler.run())
@@ -207,6 +224,17 @@ async def _serve(config: Config, store: Store, ready: Callable[[str, str], None]
                 tasks.create_task(keys.run())
     finally:
         await xds.stop()
+
+
+def _door(path: Path, config: Config, operations: Operations) -> JoinSocket:
+    """Through it the one container agent there is joins."""
+    agent = next(iter(config.container_agents))
+
+    async def token() -> str:
+        made = await operations.create_token({"agent": agent, "ttlSeconds": 60}, None)
+        return str(made["token"])
+
+    return JoinSocket(path, token)
 
 
 def _documents(authority: CertificateAuthority) -> dict[str, Callable[[], dict[str, Any]]]:

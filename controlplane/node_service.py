@@ -12,7 +12,7 @@ The agent's own SVID decides what it may hold, and has to be the one the registr
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -33,9 +33,12 @@ from ca.node_protocol import (
     Ping,
     Pong,
     RenewAgent,
+    Report,
+    Reported,
     Sign,
     SignJwt,
 )
+from ca.node_report import FoundWorkload, NotTaken
 from ca.registrations import ANY_AGENT, Registration
 from ca.revocation import serial_text
 from ca.service import CertificateAuthority
@@ -81,9 +84,11 @@ class NodeService:
         agents: AgentRegistry,
         records: AuditLog,
         acknowledgements: Acknowledgements,
+        reported: Callable[[str, tuple[FoundWorkload, ...]], Awaitable[tuple[NotTaken, ...]]],
         foreign: Callable[[], Mapping[TrustDomain, TrustBundle]] = dict,
         probe_seconds: float = PROBE_SECONDS,
     ) -> None:
+        self._reported = reported
         self._authority = authority
         self._foreign = foreign
         self._acknowledgements = acknowledgements
@@ -246,8 +251,11 @@ class NodeService:
     ) -> list[FromServer]:
         """Nothing is handed out before it is on record."""
         asks: list[Ask] = []
+        told: list[FromServer] = []
         for message in asked:
             match message:
+                case Report(workloads):
+                    told = [Reported(await self._reported(session.agent, workloads))]
                 case Sign() | SignJwt() | RenewAgent():
                     asks.append(message)
                 case Acknowledge(sequence):
@@ -255,13 +263,13 @@ class NodeService:
                 case Hello() | Pong():
                     pass
         if not asks:
-            return []
+            return told
         found = self._issuance.answer(session.agent, allowed, asks)
         if found.renewed is not None:
             self._acknowledgements.holds(session.agent, found.renewed.not_after)
             await self._agents.renewed(session.agent, serial_text(found.renewed.serial))
         await self._records.record(*found.entries)
-        return found.messages
+        return [*told, *found.messages]
 
 
 def federated_with(

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import click
 
 from controlplane.cli.output import Failure
+from policies.fields import is_label
 
 if TYPE_CHECKING:
     from policies.workload import MeshSettings
@@ -96,10 +97,24 @@ if TYPE_CHECKING:
     envvar="PYLIS_NODE_ATTESTATION",
     help="A YAML file: certificate authorities (x509pop) and OpenID providers that vouch for agents.",
 )
+@click.option(
+    "--container-agent",
+    "container_agents",
+    multiple=True,
+    envvar="PYLIS_CONTAINER_AGENT",
+    help="NAME=NAMESPACE,…: this agent may register the containers it finds, in these namespaces only.",
+)
+@click.option(
+    "--join-socket",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="PYLIS_JOIN_SOCKET",
+    help="A Unix socket through which the container agent joins without a token; whoever opens it is that agent.",
+)
 def server(
     data_dir: Path, store: str, api: str, xds: str, trust_domain: str, root_namespace: str,
     path_normalization: str, mesh_config: Path | None, access_log: str, advertise: str, jwt_issuer: str,
     node_attestation: Path | None,
+    container_agents: tuple[str, ...], join_socket: Path | None,
 ) -> None:  # fmt: skip
     """Run the control plane: the policy API, the CA, and xDS for the sidecars.
 
@@ -147,8 +162,23 @@ def server(
     store = store or f"sqlite:///{data_dir / 'store.db'}"
     if store != main.MEMORY_STORE and not store.startswith("sqlite:///"):
         raise Failure(f"--store {store!r} is not served", hint="use sqlite:///PATH or memory://")
+    granted = _granted(container_agents, root_namespace)
+    if join_socket is not None and len(granted) != 1:
+        raise Failure(
+            "--join-socket needs one --container-agent", hint="for example --container-agent docker=shop"
+        )
     config = main.Config(
-        data_dir, store, api, xds, settings, AccessLog(access_log), advertise, jwt_issuer, node_attestation
+        data_dir,
+        store,
+        api,
+        xds,
+        settings,
+        AccessLog(access_log),
+        advertise,
+        jwt_issuer,
+        node_attestation,
+        granted,
+        join_socket,
     )
 
     def ready(api_address: str, xds_address: str) -> None:
@@ -162,6 +192,22 @@ def server(
         _run(main.run(config, ready))
     except (main.PortTakenError, SettingsError, AuthorityError, KeystoreError, UnusableError) as error:
         raise Failure(str(error)) from error
+
+
+def _granted(given: tuple[str, ...], root_namespace: str) -> dict[str, frozenset[str]]:
+    granted: dict[str, frozenset[str]] = {}
+    for text in given:
+        agent, _, listed = text.partition("=")
+        namespaces = frozenset(listed.split(","))
+        if not is_label(agent) or not all(map(is_label, namespaces)):
+            raise Failure(
+                f"--container-agent {text!r} is no NAME=NAMESPACE,…", hint="for example docker=shop,pay"
+            )
+        if root_namespace in namespaces:
+            hint = "policies there hold for the whole mesh"
+            raise Failure(f"--container-agent may not register in {root_namespace}", hint=hint)
+        granted[agent] = granted.get(agent, frozenset()) | namespaces
+    return granted
 
 
 def _is_issuer(url: str) -> bool:

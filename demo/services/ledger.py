@@ -15,8 +15,8 @@ async def book(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
     writer.close()
 
 
-async def serve(port: int) -> None:
-    server = await asyncio.start_server(book, "127.0.0.1", port)
+async def serve(host: str, port: int) -> None:
+    server = await asyncio.start_server(book, host, port)
     print(f"ledger listens on {port}", flush=True)
     async with server:
         await server.serve_forever()
@@ -25,4 +25,6 @@ async def serve(port: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
-    asyncio.run(serve(parser.parse_args().port))
+    parser.add_argument("--host", default="127.0.0.1")
+    arguments = parser.parse_args()
+    asyncio.run(serve(arguments.host, arguments.port))

@@ -22,10 +22,11 @@ class Methods(grpc.GenericRpcHandler):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--host", default="127.0.0.1")
     arguments = parser.parse_args()
     server = grpc.server(ThreadPoolExecutor(4))
     server.add_generic_rpc_handlers((Methods(),))
-    server.add_insecure_port(f"127.0.0.1:{arguments.port}")
+    server.add_insecure_port(f"{arguments.host}:{arguments.port}")
     server.start()
     print(f"pricing listens on {arguments.port}", flush=True)
     server.wait_for_termination()

@@ -21,14 +21,14 @@ async def answer(request: web.Request) -> web.Response:
     return web.Response(text=json.dumps(seen) + "\n", content_type="application/json")
 
 
-async def serve(name: str, ports: list[int], socket: str) -> None:
+async def serve(name: str, host: str, ports: list[int], socket: str) -> None:
     app = web.Application()
     app["name"] = name
     app.router.add_route("*", "/{path:.*}", answer)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     for port in ports:
-        await web.TCPSite(runner, "127.0.0.1", port).start()
+        await web.TCPSite(runner, host, port).start()
     if socket:
         await web.UnixSite(runner, socket).start()
     print(f"{name} listens on {socket or ports}", flush=True)
@@ -40,5 +40,6 @@ if __name__ == "__main__":
     parser.add_argument("--name", required=True)
     parser.add_argument("--port", type=int, action="append", default=[])
     parser.add_argument("--socket", default="")
+    parser.add_argument("--host", default="127.0.0.1")
     arguments = parser.parse_args()
-    asyncio.run(serve(arguments.name, arguments.port, arguments.socket))
+    asyncio.run(serve(arguments.name, arguments.host, arguments.port, arguments.socket))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from google.protobuf.message import Message
@@ -38,7 +38,11 @@ def elsewhere(destinations: Sequence[Destination]) -> Message:
 
 
 def _outbound(name: str, destinations: Sequence[Destination], rest: Message) -> Message:
-    hosts = [_virtual_host(target) for target in destinations]
+    by_address: dict[str, str] = {}  # an address belongs to the first service that has it
+    for target in destinations:
+        for address in (text for one in target.endpoints for text in _by_address(one)):
+            by_address.setdefault(address, names.destination(target.host, target.port))
+    hosts = [_virtual_host(target, by_address) for target in destinations]
     return new(
         f"{_ROUTE}.RouteConfiguration",
         name=name,
@@ -60,10 +64,10 @@ def upstream(name: str, target: Destination) -> Message:
     )
 
 
-def _virtual_host(target: Destination) -> Message:
+def _virtual_host(target: Destination, by_address: Mapping[str, str]) -> Message:
     cluster = names.destination(target.host, target.port)
     domains = [cluster, *([target.host] if target.port == 80 else [])]
-    domains += sorted({name for one in target.endpoints for name in _by_address(one)})
+    domains += sorted(address for address, owner in by_address.items() if owner == cluster)
     # a CONNECT is ended here: its bytes travel to the service inside our own mTLS
     tunnel: dict[str, object] = {
         "cluster": cluster,

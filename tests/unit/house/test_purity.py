@@ -13,6 +13,7 @@ EDGES = (
     "controlplane/api/", "controlplane/cli/", "controlplane/store/", "controlplane/local/session.py",
     "controlplane/main.py", "controlplane/key_fetcher.py", "controlplane/reconcile.py", "controlplane/node_service.py", "controlplane/operations.py",
     "controlplane/server_identity.py", "controlplane/resources/read.py", "controlplane/authority_watch.py",
+    "controlplane/join_socket.py", "controlplane/docker/registrar.py",
     "controlplane/authority_operations.py", "controlplane/federation/fetch.py",
     "controlplane/federation/federator.py", "controlplane/federation/operations.py",
     "controlplane/load/fleet.py", "controlplane/load/installation.py", "controlplane/load/measure.py",

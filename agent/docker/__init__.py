@@ -1,0 +1,1 @@
+"""Containers as workloads: one sidecar each, driven through the engine."""

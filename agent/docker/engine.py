@@ -1,0 +1,135 @@
+"""The container engine through its SDK: what is there, what changes, and making and removing sidecars. Blocking.
+
+Every call may fail at any time (the engine restarts, a container is gone): EngineError, and the caller looks again.
+"""
+
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false, reportMissingTypeStubs=false
+# the SDK comes without types
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import docker
+import docker.errors
+import requests.exceptions
+
+from agent.docker.container import AGENT, INJECT, SIDECAR_OF, Container, read
+from agent.docker.sidecar import Wanted
+
+_SECONDS: Final = 30
+_FAILURES: Final = (docker.errors.DockerException, requests.exceptions.RequestException, OSError)
+INTERESTING: Final = ("start", "die", "destroy", "connect", "disconnect", "unpause")
+
+
+class EngineError(Exception):
+    """The engine could not be asked, or refused; the text says what and why."""
+
+
+class Engine:
+    """`connect` makes one; use it from threads, one call a thread at a time is not needed."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._images: dict[str, dict[str, Any]] = {}
+
+    @classmethod
+    def connect(cls) -> Engine:
+        """By DOCKER_HOST, or the usual socket. Raises: EngineError."""
+        try:
+            return cls(docker.from_env(timeout=_SECONDS))
+        except _FAILURES as error:
+            raise EngineError(f"the engine cannot be reached: {_short(error)}") from error
+
+    def version(self) -> str:
+        """Raises: EngineError."""
+        return str(self._ask(lambda: self._client.version())["Version"])
+
+    def containers(self, label: str, *, stopped: bool = False) -> list[Container]:
+        """Those with a label. One that goes meanwhile is left out. Raises: EngineError."""
+        listed = self._ask(lambda: self._client.api.containers(all=stopped, filters={"label": label}))
+        found = (self._inspect(one["Id"]) for one in listed)
+        return [one for one in found if one is not None]
+
+    def apps(self) -> list[Container]:
+        """Running containers that ask to be in the mesh. Raises: EngineError."""
+        return [one for one in self.containers(f"{INJECT}=true") if one.is_app and one.running]
+
+    def sidecars(self, agent: str) -> list[Container]:
+        """An agent's, in whatever state. Raises: EngineError."""
+        return [c for c in self.containers(f"{AGENT}={agent}", stopped=True) if SIDECAR_OF in c.labels]
+
+    def container(self, name: str) -> Container | None:
+        """By id or name. Raises: EngineError."""
+        return self._inspect(name)
+
+    def run_volume(self, path: str) -> str:
+        """The volume (or host path) this process itself has mounted at `path`; the path where it is no container.
+
+        Raises: EngineError.
+        """
+        with contextlib.suppress(docker.errors.NotFound):
+            inspected = self._ask(lambda: self._client.api.inspect_container(socket.gethostname()))
+            for mount in inspected["Mounts"]:
+                if mount["Destination"] == path:
+                    return str(mount.get("Name") or mount["Source"])
+        return path
+
+    def make(self, wanted: Wanted, ready: Callable[[str], None]) -> None:
+        """Creates and starts a sidecar; `ready(id)` comes between. Raises: EngineError."""
+        made = self._ask(lambda: self._client.containers.create(name=wanted.name, **wanted.options))
+        ready(str(made.id))
+        try:
+            self._ask(made.start)
+        except EngineError:
+            self.remove(str(made.id))
+            raise
+
+    def remove(self, container: str) -> None:
+        """At once, running or not; nothing when it is gone already. Raises: EngineError."""
+        with contextlib.suppress(docker.errors.NotFound):
+            self._ask(lambda: self._client.api.remove_container(container, force=True, v=True))
+
+    def events(self) -> Iterator[tuple[str, str, dict[str, str]]]:
+        """(what, container id, its labels), without end. Raises: EngineError when the engine goes."""
+        try:
+            for event in self._client.events(decode=True, filters={"event": list(INTERESTING)}):
+                actor: dict[str, Any] = event.get("Actor", {})
+                attributes: dict[str, str] = actor.get("Attributes", {})
+                kind = str(event.get("Action", ""))
+                yield kind, str(attributes.get("container") or actor.get("ID", "")), attributes
+        except _FAILURES as error:
+            raise EngineError(f"the engine's events ended: {_short(error)}") from error
+        raise EngineError("the engine's events ended")
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _inspect(self, name: str) -> Container | None:
+        try:
+            inspected = self._ask(lambda: self._client.api.inspect_container(name))
+        except docker.errors.NotFound:
+            return None
+        image = str(inspected["Image"])
+        if image not in self._images:
+            try:
+                self._images[image] = self._ask(lambda: self._client.api.inspect_image(image))
+            except docker.errors.NotFound:
+                return read(inspected)
+        return read(inspected, self._images[image])
+
+    def _ask(self, call: Callable[[], Any]) -> Any:
+        """Raises: EngineError; docker.errors.NotFound."""
+        try:
+            return call()
+        except docker.errors.NotFound:
+            raise
+        except _FAILURES as error:
+            raise EngineError(_short(error)) from error
+
+
+def _short(error: Exception) -> str:
+    return str(getattr(error, "explanation", "") or error).strip().splitlines()[0][:300]

@@ -1,0 +1,229 @@
+"""Keeps every labelled container behind a sidecar: looks at all there is, and does what is missing.
+
+    order for one container   rules, report, identity, sidecar
+    so                        nothing of it leaves in plain text, and its sidecar finds its identity at once
+
+An event only says when to look (and loads the rules of a container that has just started, ahead of the rest). What
+is there is believed, never what was remembered: a restart of the agent or of the engine is one more look.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+
+from agent.docker import namespace, sidecar
+from agent.docker.container import INJECT, SIDECAR_OF, Container, Unfit, addresses, reported, unfit
+from agent.docker.engine import Engine, EngineError
+from agent.docker.namespace import NamespaceError
+from agent.docker.reconcile import plan
+from agent.docker.sidecar import Node, Wanted
+from agent.holdings import Holdings
+from ca.node_report import FoundWorkload
+
+LOOK_SECONDS: Final = 30.0
+FAILED_SECONDS: Final = 1.0
+IDENTITY_SECONDS: Final = 10.0
+AT_ONCE: Final = 4  # sidecars made side by side
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Meshed:
+    """What stands for one container; `problem` "" when all is well."""
+
+    container: Container
+    workload: FoundWorkload
+    problem: str = ""
+
+
+class Mesher:
+    """`report` is told all workloads; `changed` is called after each look."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        node: Node,
+        holdings: Holdings,
+        report: Callable[[tuple[FoundWorkload, ...]], None],
+        changed: Callable[[], None],
+    ) -> None:
+        self._engine = engine
+        self._node = node
+        self._holdings = holdings
+        self._report = report
+        self._changed = changed
+        self._wake = asyncio.Event()
+        self._ruled: dict[str, str] = {}  # container id → the life of it whose rules are loaded
+        self._known: dict[str, frozenset[str]] = {}  # container id → selectors of its processes
+        self.meshed: dict[str, Meshed] = {}
+        self.unfit: tuple[Unfit, ...] = ()
+        self.error = ""
+
+    def selectors_of(self, container: str) -> frozenset[str]:
+        """Of an app, its own; of a sidecar, its app's; of any other container, none."""
+        return self._known.get(container, frozenset())
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        loop = asyncio.get_running_loop()
+        threading.Thread(target=self._listen, args=(loop,), daemon=True, name="engine-events").start()
+        pause = 0.0
+        while True:
+            self._wake.clear()
+            try:
+                complete = await self._look()
+                self.error, pause = "", (LOOK_SECONDS if complete else FAILED_SECONDS)
+            except EngineError as error:
+                self.error, pause = str(error), FAILED_SECONDS
+                log.warning("engine.failed", error=str(error))
+            self._changed()
+            try:
+                async with asyncio.timeout(pause):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    async def settle(self) -> None:
+        """At the end: what has no app any more goes; what has one stays, so that it can go on without this agent."""
+        try:
+            running = {app.id for app in await asyncio.to_thread(self._engine.apps)}
+            for one in await asyncio.to_thread(self._engine.sidecars, self._node.agent):
+                if one.labels[SIDECAR_OF] not in running:
+                    await asyncio.to_thread(self._engine.remove, one.id)
+        except EngineError as error:
+            log.warning("engine.failed", error=str(error))
+
+    async def _look(self) -> bool:
+        """Is everything done that there was to do?"""
+        apps = await asyncio.to_thread(self._engine.apps)
+        refused = {app.id: why for app in apps if (why := unfit(app)) is not None}
+        for why in set(refused.values()) - set(self.unfit):
+            log.warning("container.unfit", container=why.container, reason=why.reason)
+        self.unfit = tuple(refused.values())
+        fit = [app for app in apps if app.id not in refused]
+        ruled = await asyncio.gather(*(asyncio.to_thread(self._rule, app) for app in fit))
+        meshed = {
+            app.id: Meshed(app, reported(app, ipv6=namespace.has_ipv6(app.pid)), problem)
+            for app, problem in zip(fit, ruled, strict=True)
+        }
+        self._known |= {one.container.id: one.container.selectors for one in meshed.values()}
+        self.meshed = meshed
+        self._ruled = {id_: life for id_, life in self._ruled.items() if id_ in meshed}
+        self._report(
+            tuple(sorted((m.workload for m in meshed.values()), key=lambda w: (w.namespace, w.name)))
+        )
+        wanted = {one.container.id: self._wanted(one) for one in meshed.values() if not one.problem}
+        return await self._place(wanted) and not any(ruled)
+
+    def _rule(self, app: Container) -> str:
+        """Loads the rules of a life of a container once; what went wrong, or ""."""
+        if self._ruled.get(app.id) == app.started:
+            return ""
+        try:
+            namespace.load(app.pid, addresses(app)[0])
+        except NamespaceError as error:
+            log.warning("rules.failed", container=app.name, error=str(error))
+            return str(error)
+        self._ruled[app.id] = app.started
+        log.info("rules.loaded", container=app.name)
+        return ""
+
+    def _wanted(self, one: Meshed) -> Wanted:
+        w = one.workload
+        return sidecar.wanted(one.container, w.namespace, w.name, w.service_account, self._node)
+
+    async def _place(self, wanted: dict[str, Wanted]) -> bool:
+        there = await asyncio.to_thread(self._engine.sidecars, self._node.agent)
+        for one in there:
+            if (app := one.labels[SIDECAR_OF]) in self.meshed:
+                self._known[one.id] = self._known[app]
+        actions = plan(wanted, there)
+        for gone in actions.remove:
+            await asyncio.to_thread(self._engine.remove, gone)
+        kept = {one.id for one in there} - set(actions.remove)
+        self._known = {id_: known for id_, known in self._known.items() if id_ in kept or id_ in self.meshed}
+        limit = asyncio.Semaphore(AT_ONCE)
+
+        async def make(app: str, want: Wanted) -> bool:
+            async with limit:
+                return await self._make(app, want)
+
+        return all(await asyncio.gather(*(make(app, want) for app, want in actions.make.items())))
+
+    async def _make(self, app: str, want: Wanted) -> bool:
+        meshed = self.meshed[app]
+        if not await self._has_identity(self._known[app]):
+            meshed.problem = "the control plane gives it no identity yet"
+            return False
+
+        def ready(made: str) -> None:
+            self._known[made] = self._known[app]
+
+        try:
+            await asyncio.to_thread(self._engine.make, want, ready)
+        except EngineError as error:
+            meshed.problem = f"its sidecar cannot be made: {error}"
+            log.warning("sidecar.failed", container=meshed.container.name, error=str(error))
+            return False
+        meshed.problem = ""
+        log.info("sidecar.started", container=meshed.container.name)
+        return True
+
+    async def _has_identity(self, wanted: frozenset[str]) -> bool:
+        """Waits a while for what was just reported to come back as an SVID."""
+        wake = asyncio.Event()
+        self._holdings.wait(wake)
+        try:
+            async with asyncio.timeout(IDENTITY_SECONDS):
+                while not self._holdings.of(wanted):
+                    await wake.wait()
+                    wake.clear()
+        except TimeoutError:
+            return False
+        finally:
+            self._holdings.stop_waiting(wake)
+        return True
+
+    def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
+        """A thread of its own: the engine's events, again and again."""
+        pause = threading.Event()
+        while True:
+            try:
+                for what, container, labels in self._engine.events():
+                    if what == "start" and labels.get(INJECT) == "true":
+                        self._rule_early(container)
+                    loop.call_soon_threadsafe(self._wake.set)
+            except EngineError as error:
+                log.info("engine.events", error=str(error))
+            except RuntimeError:
+                return  # the loop has ended
+            pause.wait(FAILED_SECONDS)
+
+    def _rule_early(self, container: str) -> None:
+        try:
+            app = self._engine.container(container)
+        except EngineError:
+            return
+        if app is not None and app.is_app and app.running and unfit(app) is None:
+            self._rule(app)
+
+
+def status(mesher: Mesher) -> dict[str, Any]:
+    """For the status file."""
+    return {
+        "containers": [
+            {
+                "name": one.container.name, "workload": f"{one.workload.namespace}/{one.workload.name}",
+                "problem": one.problem,
+            }
+            for one in mesher.meshed.values()
+        ],
+        "unfit": [{"name": one.container, "problem": one.reason} for one in mesher.unfit],
+        "engine": mesher.error,
+    }  # fmt: skip

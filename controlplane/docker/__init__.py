@@ -1,0 +1,1 @@
+"""Workloads that are containers: what agents report, and compose projects."""
