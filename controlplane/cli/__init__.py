@@ -17,7 +17,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "down": ("controlplane.cli.up:down", "Stop the mesh that `up` started here."),
     "server": ("controlplane.cli.server:server", "Run the control plane."),
     "agent": ("controlplane.cli.agents:agent", "Run beside workloads; see and cut off those that joined."),
-    "agent": ("agent.command:agent", "Run beside workloads: attest, issue, supervise Envoy."),
     "docker": ("agent.docker.command:docker", "Mesh containers by label, through the engine."),
     "apply": ("controlplane.cli.apply:apply", "Create or change resources from files."),
     "get": ("controlplane.cli.get:get", "Show resources."),
