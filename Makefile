@@ -8,7 +8,7 @@ CASES ?= ../shared/cases/policy
 SEEDS ?= 1 2 3 4 5 6 7 8 9 10
 REQUESTS ?= 2000
 
-.PHONY: venv dev demo test check golden schema bench bench-scale clean test-envoy-cases test-envoy-random
+.PHONY: venv dev demo test check golden schema bench bench-scale soak clean test-envoy-cases test-envoy-random
 
 venv: $(VENV)/.users
 
@@ -62,6 +62,9 @@ bench: dev
 
 bench-scale: dev
 	@$(BIN)/python -m bench.xds $(ARGS)
+
+soak: dev
+	@$(BIN)/python -m bench.soak --minutes $(or $(MINUTES),10) $(ARGS)
 
 clean:
 	rm -rf $(VENV) .pylis build dist *.egg-info
