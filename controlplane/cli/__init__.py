@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "bundle": ("controlplane.cli.bundle:bundle", "The trust bundle."),
     "proxy": ("controlplane.cli.proxy:proxy", "What each sidecar holds."),
     "explain": ("controlplane.cli.explain:explain", "Say which rule decides a request, and why."),
+    "why": ("controlplane.cli.why:why", "Say what decided a request, by its id."),
     "validate": ("controlplane.cli.validate:validate", "Say what the API would refuse, offline."),
     "audit": (
         "controlplane.cli.audit:audit",
