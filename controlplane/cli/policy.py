@@ -15,6 +15,7 @@ COMMANDS: Final[Table] = {
         "controlplane.cli.policy_suggest:policy_suggest",
         "The smallest rule that would allow a refused request.",
     ),
+    "describe": ("controlplane.cli.policy_describe:policy_describe", "Who may do what, in prose."),
     "lint": ("controlplane.cli.policy_lint:policy_lint", "What is valid and probably not meant."),
     "diff": (
         "controlplane.cli.policy_diff:policy_diff",

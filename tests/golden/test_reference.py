@@ -6,13 +6,18 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
+from controlplane import cli
+from controlplane.cli import policy
 from controlplane.cli.mesh_source import mesh_of
 from controlplane.cli.policy_lint import world_of
 from controlplane.resources.yaml_text import read_text
+from policies import policy_test
 from policies.attributes import ROWS
 from policies.codes import CODES
 from policies.fields import Fields
+from policies.judge import run
 from policies.lint import lint
 from policies.lint.world import SEVERITIES
 from policies.mesh_settings import read_settings
@@ -83,3 +88,31 @@ def test_each_lint_code_has_an_example_that_fails_and_one_that_passes(code: str)
     flagged, clean = _BLOCK.findall(sections()[code])
     assert code in found_in(flagged)
     assert code not in found_in(clean)
+
+
+def test_the_example_of_the_policy_tools_holds() -> None:
+    text = (REFERENCE / "policy-tools.md").read_text()
+    (block,) = _BLOCK.findall(text)
+    (document,), problems = read_text(block, "example.yaml")
+    assert not problems
+    test, wrong = policy_test.parse(document)
+    assert test is not None, wrong
+    results = run(test, now=0.0)
+    assert len(results) == 2
+    assert all(result.ok for result in results)
+
+
+def test_every_command_of_the_policy_tools_is_there() -> None:
+    text = (REFERENCE / "policy-tools.md").read_text()
+    for verb in re.findall(r"pylis policy (\w+)", text):
+        assert verb in policy.COMMANDS
+    for verb in re.findall(r"`pylis (\w+)", text):
+        assert verb in cli.COMMANDS
+
+
+def test_hooks_name_commands_that_exist() -> None:
+    for hook in yaml.safe_load((REFERENCE.parents[1] / ".pre-commit-hooks.yaml").read_text()):
+        program, verb, *rest = hook["entry"].split()
+        assert program == "pylis"
+        assert verb in cli.COMMANDS
+        assert not rest or rest[0] in policy.COMMANDS
