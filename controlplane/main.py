@@ -35,8 +35,8 @@ from controlplane.conditions import Tally
 from controlplane.docker.registrar import Registrar
 from controlplane.federation.federator import Federator
 from controlplane.federation.operations import FederationOperations
-from controlplane.key_fetcher import KeyFetcher
 from controlplane.join_socket import JoinSocket
+from controlplane.key_fetcher import KeyFetcher
 from controlplane.mesh.live import Affected
 from controlplane.node_attestation import NodeAttestation
 from controlplane.node_service import NodeService
