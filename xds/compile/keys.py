@@ -61,6 +61,9 @@ class Input:
         return f"header {self.header}" if self.header else self.source.name.lower().replace("_", " ")
 
 
+_PRINCIPAL = Input(Source.PRINCIPAL)
+
+
 @dataclass(frozen=True, slots=True)
 class Regex:
     """An RE2 over the whole value."""
@@ -127,10 +130,23 @@ def translate(condition: Condition, trust_domains: Sequence[str]) -> Check:
             return MetadataTest(TOKEN_FILTER, path, _texts(condition), condition.negated, in_lists=True)
         case Attribute.METADATA:
             return MetadataTest(key.name, key.path, _texts(condition), condition.negated)
+        case Attribute.PRINCIPAL:
+            return Test(_PRINCIPAL, tuple(_principal(value) for value in condition.values), condition.negated)
         case attribute:
             forms = (form for value in condition.values for form in _forms(attribute, value, trust_domains))
             where = Input(_source(attribute), key.name)
-            return Test(where, tuple(dict.fromkeys(forms)), condition.negated)
+            return Test(where, tuple(forms), condition.negated)
+
+
+def sources(attribute: Attribute) -> tuple[Source, ...]:
+    """Where the checks of an attribute read; metadata is nobody's to fill."""
+    match attribute:
+        case Attribute.REQUEST_PRINCIPAL:
+            return (Source.ISSUER, Source.SUBJECT)
+        case Attribute.AUDIENCES | Attribute.PRESENTER | Attribute.CLAIM | Attribute.METADATA:
+            return ()
+        case _:
+            return (_source(attribute),)
 
 
 def _source(attribute: Attribute) -> Source:
@@ -192,8 +208,6 @@ def _texts(condition: Condition) -> tuple[Text | Listed, ...]:
 
 def _forms(attribute: Attribute, value: Value, trust_domains: Sequence[str]) -> Iterator[Form]:
     match attribute:
-        case Attribute.PRINCIPAL:
-            yield _principal(value)
         case Attribute.TRUST_DOMAIN:
             yield _trust_domain(value)
         case Attribute.NAMESPACE:

@@ -13,8 +13,9 @@ Source: docs/adr/0005-authorization-by-matcher.md; xds.type.matcher.v3.Matcher
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 from typing import Final, assert_never
 
@@ -30,6 +31,7 @@ from policies.program import (
     DecisionProgram,
     Revoked,
 )
+from xds.compile.encoded import OnMatch, listed, mapped, matcher_of
 from xds.compile.keys import (
     Check,
     Input,
@@ -39,10 +41,11 @@ from xds.compile.keys import (
     Regex,
     Source,
     Test,
+    sources,
     translate,
 )
 from xds.compile.predicates import answer, everything, input_of
-from xds.schema import new
+from xds.schema import decode, encode, new
 
 _M: Final = "xds.type.matcher.v3.Matcher"
 
@@ -61,7 +64,7 @@ class _Rule:
     """A clause on its way down the tree: the tests still to be made, the leaves made of it so far."""
 
     name: str
-    action: Message
+    action: OnMatch
     tests: tuple[Check, ...]
     leaves: int = 1
 
@@ -70,27 +73,23 @@ class _Rule:
 class _Miss:
     """What a branch answers when it holds the only rules left: names for a miss by the level that failed."""
 
-    of: Callable[[str], Message]
-
-    def at(self, rules: Sequence[_Rule], level: str) -> Message:
+    def at(self, rules: Sequence[_Rule], level: str) -> OnMatch:
         rule_names = {rule.name for rule in rules}
         known = f":{rule_names.pop()}" if len(rule_names) == 1 else ""
-        return self.of(f"{DEFAULT_DENY}{known}:{level}")
+        return answer(f"{DEFAULT_DENY}{known}:{level}", "DENY")
 
 
 def authorization(program: DecisionProgram, trust_domains: Sequence[str]) -> Message:
     """The complete matcher: malformed identities, the revoked, DENY, ALLOW, default, in this order."""
     if program.allow_applies:
         end = answer(DEFAULT_DENY, "DENY")
-        miss = _Miss(lambda name: answer(name, "DENY"))
-        allow = _tree(_rules(program.allow, "ALLOW", trust_domains), end, miss)
+        allow = _tree(_rules(program.allow, "ALLOW", trust_domains), end, _Miss())
     else:
         allow = answer(DEFAULT_ALLOW, "ALLOW")
     deny = _tree(_rules(program.deny, "DENY", trust_domains), allow, None)
-    malformed = {"predicate": _two_identities(), "on_match": answer(MALFORMED_IDENTITY, "DENY")}
-    return new(
-        _M, matcher_list={"matchers": [malformed]}, on_no_match=_tree(_revoked(program.revoked), deny, None)
-    )
+    behind = _tree(_revoked(program.revoked), deny, None)
+    malformed = (_two_identities(), answer(MALFORMED_IDENTITY, "DENY"))
+    return matcher_of(listed([malformed], behind))
 
 
 def verdict(
@@ -99,37 +98,25 @@ def verdict(
     """A matcher of some clauses on their own. `matched`: their action; `otherwise`: name and action of a miss."""
     branch = _tree(_rules(clauses, matched, trust_domains), answer(*otherwise), None)
     # a matcher needs a list or a tree on top
-    malformed = {"predicate": _two_identities(), "on_match": answer(MALFORMED_IDENTITY, otherwise[1])}
-    return new(_M, matcher_list={"matchers": [malformed]}, on_no_match=branch)
+    malformed = (_two_identities(), answer(MALFORMED_IDENTITY, otherwise[1]))
+    return matcher_of(listed([malformed], branch))
 
 
-def inputs(clauses: Sequence[Clause], trust_domains: Sequence[str]) -> set[Source]:
+def inputs(clauses: Sequence[Clause]) -> set[Source]:
     """Every place the tree of these clauses looks at that a filter has to fill before."""
-    return {
-        source
-        for clause in clauses
-        for condition in clause.conditions
-        for source in _sources(translate(condition, trust_domains))
-    }
+    keys = {condition.key.attribute for clause in clauses for condition in clause.conditions}
+    return {source for attribute in keys for source in sources(attribute)}
 
 
-def _sources(check: Check) -> Iterator[Source]:
-    match check:
-        case Test():
-            yield check.input.source
-        case PrincipalTest():
-            yield from (Source.ISSUER, Source.SUBJECT)
-        case MetadataTest():
-            return
-        case _:
-            assert_never(check)
-
-
-def _two_identities() -> Message:
+@cache
+def _two_identities() -> bytes:
     """Several URI SANs are joined by a comma, which no SPIFFE ID can hold."""
     comma = new("xds.type.matcher.v3.StringMatcher", contains=",")
-    single = {"input": input_of(Input(Source.PRINCIPAL)), "value_match": comma}
-    return new(f"{_M}.MatcherList.Predicate", single_predicate=single)
+    single = {
+        "input": decode("xds.core.v3.TypedExtensionConfig", input_of(Input(Source.PRINCIPAL))),
+        "value_match": comma,
+    }
+    return encode(new(f"{_M}.MatcherList.Predicate", single_predicate=single))
 
 
 def _rules(clauses: Sequence[Clause], action: str, trust_domains: Sequence[str]) -> list[_Rule]:
@@ -164,8 +151,8 @@ def _alternatives(tests: tuple[Check, ...]) -> Iterator[tuple[Check, ...]]:
 
 
 def _tree(
-    rules: Sequence[_Rule], otherwise: Message | None, miss: _Miss | None, room: int = _ROOM
-) -> Message:
+    rules: Sequence[_Rule], otherwise: OnMatch | None, miss: _Miss | None, room: int = _ROOM
+) -> OnMatch:
     """An OnMatch for `rules`, then `otherwise`. Needs one of the two.
 
     `miss` is given where nothing behind this node can match any more; `room`: levels of messages left.
@@ -216,7 +203,7 @@ def _word(check: Check) -> str:
             assert_never(check)
 
 
-def _present(branch: Message | None) -> Message:
+def _present(branch: OnMatch | None) -> OnMatch:
     if branch is None:
         raise ValueError("a mapped rule that made no branch")
     return branch
@@ -224,6 +211,10 @@ def _present(branch: Message | None) -> Message:
 
 def _best_input(rules: Sequence[_Rule]) -> Input | None:
     """The input most rules can be mapped on; the order of `Source` decides between equals."""
+    if len(rules) == 1:
+        rule = rules[0]
+        found = [t.input for t in rule.tests if isinstance(t, Test) and _may_map(rule, t)]
+        return min(found, default=None)
     votes: dict[Input, int] = {}
     for rule in rules:
         for key in {test.input for test in rule.tests if isinstance(test, Test) and _may_map(rule, test)}:
@@ -246,18 +237,21 @@ def _branches(mapped: Sequence[tuple[_Rule, Test]]) -> tuple[dict[str, list[_Rul
     for rule, test in mapped:
         left = tuple(other for other in rule.tests if other is not test)
         branch = _Rule(rule.name, rule.action, left, rule.leaves * len(test.forms))
+        alone = [branch]
         for form in test.forms:
             match form:
                 case Exact(text):
-                    exact.setdefault(text, []).append(branch)
+                    table = exact
                 case Prefix(text):
-                    prefix.setdefault(text, []).append(branch)
+                    table = prefix
                 case Present():
-                    prefix.setdefault("", []).append(branch)
+                    table, text = prefix, ""
                 case Suffix() | Regex() | Range():
                     raise ValueError("only exact values and prefixes are mapped")
                 case _:
                     assert_never(form)
+            before = table.get(text)
+            table[text] = alone if before is None else [*before, branch]
     return exact, prefix
 
 
@@ -265,28 +259,20 @@ def _map(
     key: Input,
     kind: str,
     branches: dict[str, list[_Rule]],
-    otherwise: Message | None,
+    otherwise: OnMatch | None,
     miss: _Miss | None,
     room: int,
-) -> Message:
+) -> OnMatch:
     # values of one rule share their branch: build it once
-    built: dict[tuple[int, ...], Message] = {}
-    table: dict[str, Message] = {}
+    built: dict[int | tuple[int, ...], OnMatch] = {}
+    table: dict[str, OnMatch] = {}
     for text, rules in branches.items():
-        same = tuple(map(id, rules))
+        same = id(rules[0]) if len(rules) == 1 else tuple(map(id, rules))
         if same not in built:
             built[same] = _tree(rules, None, miss, room)
         table[text] = built[same]
-    tree = new(f"{_M}.MatcherTree", input=input_of(key), **{kind: {"map": table}})
-    return _on_match(new(_M, matcher_tree=tree), otherwise)
+    return mapped(input_of(key), kind, table, otherwise)
 
 
-def _list(rules: Sequence[_Rule], otherwise: Message | None) -> Message:
-    matchers = [{"predicate": everything(rule.tests), "on_match": rule.action} for rule in rules]
-    return _on_match(new(_M, matcher_list={"matchers": matchers}), otherwise)
-
-
-def _on_match(matcher: Message, otherwise: Message | None) -> Message:
-    if otherwise is not None:
-        matcher.on_no_match.CopyFrom(otherwise)  # pyright: ignore[reportAttributeAccessIssue,reportUnknownMemberType] - upb's fields have no static types
-    return new(f"{_M}.OnMatch", matcher=matcher)
+def _list(rules: Sequence[_Rule], otherwise: OnMatch | None) -> OnMatch:
+    return listed([(encode(everything(rule.tests)), rule.action) for rule in rules], otherwise)

@@ -8,6 +8,7 @@ loads and never matches. Source: xds.type.matcher.v3.Matcher; docs/adr/0005-auth
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Final, assert_never
 
 from google.protobuf.message import Message
@@ -15,7 +16,7 @@ from google.protobuf.message import Message
 from policies.predicate import Exact, Listed, Prefix, Present, Suffix, Text
 from xds import names
 from xds.compile.keys import Check, Form, Input, MetadataTest, PrincipalTest, Range, Regex, Source, Test
-from xds.schema import new, pack
+from xds.schema import encode, new, pack
 
 _M: Final = "xds.type.matcher.v3.Matcher"
 _PREDICATE: Final = f"{_M}.MatcherList.Predicate"
@@ -25,10 +26,10 @@ _VALUE: Final = "envoy.type.matcher.v3.ValueMatcher"
 _INPUTS: Final = "envoy.extensions.matching.common_inputs.network.v3"
 
 
-def answer(name: str, action: str) -> Message:
-    """An OnMatch that ends the evaluation; RBAC reports `name`. `action`: ALLOW, DENY or LOG."""
+def answer(name: str, action: str) -> bytes:
+    """An encoded OnMatch that ends the evaluation; RBAC reports `name`. `action`: ALLOW, DENY or LOG."""
     body = new("envoy.config.rbac.v3.Action", name=name, action=action)
-    return new(f"{_M}.OnMatch", action={"name": "rbac", "typed_config": pack(body)})
+    return encode(new(f"{_M}.OnMatch", action={"name": "rbac", "typed_config": pack(body)}))
 
 
 def everything(checks: Sequence[Check]) -> Message:
@@ -56,7 +57,14 @@ def combine(kind: str, predicates: Sequence[Message]) -> Message:
     return new(_PREDICATE, **{kind: {"predicate": list(predicates)}})
 
 
-def input_of(key: Input) -> Message:
+@lru_cache(maxsize=1024)
+def input_of(key: Input) -> bytes:
+    """An encoded TypedExtensionConfig."""
+    return encode(_input(key))
+
+
+@lru_cache(maxsize=1024)
+def _input(key: Input) -> Message:
     return new("xds.core.v3.TypedExtensionConfig", name="in", typed_config=pack(_INPUT[key.source](key)))
 
 
@@ -70,7 +78,7 @@ def _any_form(test: Test) -> Message:
 
 def _single(key: Input, form: Form) -> Message:
     value = new(_STRING, **_string(form, may_be_empty=key.source is Source.HEADER))
-    return new(_PREDICATE, single_predicate={"input": input_of(key), "value_match": value})
+    return new(_PREDICATE, single_predicate={"input": _input(key), "value_match": value})
 
 
 def _string(form: Form, *, may_be_empty: bool = False) -> dict[str, object]:
@@ -98,7 +106,7 @@ def _in_networks(key: Input, ranges: Sequence[Range]) -> Message:
         for r in ranges
     ]
     ip = new("envoy.extensions.matching.input_matchers.ip.v3.Ip", cidr_ranges=cidrs, stat_prefix="ip")
-    single = {"input": input_of(key), "custom_match": {"name": "ip", "typed_config": pack(ip)}}
+    single = {"input": _input(key), "custom_match": {"name": "ip", "typed_config": pack(ip)}}
     return new(_PREDICATE, single_predicate=single)
 
 

@@ -58,7 +58,7 @@ def discovery() -> dict[str, object]:
 def http_filters(program: DecisionProgram, around: Surroundings) -> Iterator[Named]:
     """Every HTTP filter of a decision, in order; the last is DENY and ALLOW."""
     domains = around.trust_domains
-    looked_at = inputs(tuple(program.clauses()), domains)
+    looked_at = inputs(tuple(program.clauses()))
     yield from _texts("request-texts", looked_at, filter_state.REQUEST_TEXTS)
     for delegation in program.delegations:
         yield from _http_custom(delegation, around)
