@@ -20,7 +20,7 @@ from ca import check, journal, jwt_svid, keys, profile, sign
 from ca.authorities import Authorities, Authority
 from ca.bundle import REFRESH_HINT, JwtKey, TrustBundle, jwt_key
 from ca.errors import AuthorityError, KeystoreError, NotAcknowledgedError, RegistrationError
-from ca.issue import X509Svid, issue
+from ca.issue import X509Svid, issue, signers
 from ca.journal import Journal, Kept
 from ca.jwt_svid import MAX_JWT_TTL, JwtSigner, JwtSvid
 from ca.keys import KeyType
@@ -29,11 +29,13 @@ from ca.registrations import Registration, name_problems
 from ca.rotation import Family, Lifetime, Status, must_replace
 from ca.sign import Signer
 from ca.spiffe_id import SpiffeId, TrustDomain, agent_id, server_id
-from ca.upstream import Upstream, sign_issuing
+from ca.upstream import Above, Upstream, sign_issuing
 
 SERVER_DNS_NAME: Final = "server.pylis.internal"
 LOOK_AGAIN_SECONDS: Final = 60.0  # clocks may jump
 FIRST_LOOK_SECONDS: Final = 1.0
+ASK_ABOVE_SECONDS: Final = 10.0
+MAX_NESTED_KEYS: Final = 16
 log = structlog.get_logger()
 
 
@@ -85,6 +87,7 @@ class CertificateAuthority:
         self.bundle: TrustBundle = TrustBundle(found.trust_domain, ())
         self._nested = dict(found.nested)
         self._above: TrustBundle | None = found.above
+        self._tainted_above: tuple[str, ...] = ()
         self._keystore = keystore
         self._clock = clock
         self._new_serial = new_serial
@@ -131,7 +134,7 @@ class CertificateAuthority:
 
     @property
     def tainted(self) -> tuple[str, ...]:
-        return self.authorities.tainted
+        return (*self.authorities.tainted, *self._tainted_above)
 
     def watch(self, changed: Callable[[], None]) -> None:
         """`changed` is called after each change of the bundle, and of who signs."""
@@ -177,10 +180,8 @@ class CertificateAuthority:
         ips = tuple(dict.fromkeys((*ip_addresses, "127.0.0.1")))
         return self._issue(server_id(self.trust_domain), csr_der, profile.LEAF_TTL, names, ips)
 
-    def issue_nested(
-        self, name: str, csr_der: bytes, ttl: timedelta, jwt_keys: tuple[JwtKey, ...]
-    ) -> X509Svid:
-        """An issuing authority for a control plane nested below this one; its JWT keys join the bundle.
+    def issue_nested(self, csr_der: bytes, ttl: timedelta) -> bytes:
+        """An issuing authority (DER) for a control plane nested below this one, under the active root.
 
         Raises: CsrError; AuthorityError when this one is nested itself.
         """
@@ -189,12 +190,19 @@ class CertificateAuthority:
             raise AuthorityError("this control plane has an upstream authority itself: nest below that one")
         ttl = min(ttl, profile.ISSUING_TTL)
         certificate = sign_issuing(self.trust_domain, csr_der, root, self._clock(), ttl)
+        return certificate.public_bytes(Encoding.DER)
+
+    def publish_nested(self, name: str, jwt_keys: tuple[JwtKey, ...]) -> None:
+        """The JWT keys of the control plane `name` below this one are in the bundle from now on.
+
+        Raises: AuthorityError for too many, or for one that has an ID of ours.
+        """
+        own = {key.kid for key in self._jwt_keys()}
+        if len(jwt_keys) > MAX_NESTED_KEYS or own & {key.kid for key in jwt_keys}:
+            raise AuthorityError(f"more than {MAX_NESTED_KEYS} keys, or one with the ID of a key of ours")
         if self._nested.get(name, ()) != jwt_keys:
             self._nested[name] = jwt_keys
             self._install(self.authorities.touched())
-        der = certificate.public_bytes(Encoding.DER)
-        life = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-        return X509Svid(SpiffeId(self.trust_domain, ""), (der,), certificate.serial_number, *life)
 
     async def run(self) -> None:
         """Rotates by lifetime, and hears from the upstream authority, until cancelled."""
@@ -204,7 +212,7 @@ class CertificateAuthority:
                 if self._upstream is not None:
                     await self._ask_upstream(self._upstream)
                 self.refresh()
-            await asyncio.sleep(LOOK_AGAIN_SECONDS)
+            await asyncio.sleep(LOOK_AGAIN_SECONDS if self._upstream is None else ASK_ABOVE_SECONDS)
 
     async def prepare(self, family: Family) -> Authority:
         """A new authority, known to everybody before it signs. Raises: AuthorityError."""
@@ -282,22 +290,30 @@ class CertificateAuthority:
 
     async def _ask_upstream(self, upstream: Upstream) -> None:
         """What blocks runs in a thread; what changes does so here."""
-        now, active = self._clock(), self._active(Family.X509)
-        due = now >= active.lifetime.prepare_at and not self.authorities.of(Family.X509, Status.PREPARED)
         try:
-            if due:
-                self._adopt(*await asyncio.to_thread(self._new_below, upstream))
             above = await asyncio.to_thread(upstream.publish, self._jwt_keys())
+            self._hear(above)
+            active = self._active(Family.X509)
+            due = self._clock() >= active.lifetime.prepare_at and not self.authorities.of(
+                Family.X509, Status.PREPARED
+            )
+            if due or self._is_tainted_above(active):
+                made = self._adopt(*await asyncio.to_thread(self._new_below, upstream))
+                if self._is_tainted_above(active):
+                    self.activate(made.id, force=True)
         except AuthorityError as error:
             log.warning("upstream.failed", error=str(error))
-            return
-        self._hear(above)
 
-    def _hear(self, above: TrustBundle | None) -> None:
-        known = self._above
-        if above is None or (known and _same_content(above, known)):
+    def _is_tainted_above(self, authority: Authority) -> bool:
+        return bool(signers(self._material[authority.id].kept.chain) & set(self._tainted_above))
+
+    def _hear(self, above: Above | None) -> None:
+        if above is None:
             return
-        self._above = above
+        known, same_taint = self._above, set(above.tainted) == set(self._tainted_above)
+        if known and _same_content(above.bundle, known) and same_taint:
+            return
+        self._above, self._tainted_above = above.bundle, above.tainted
         self._install(self.authorities.touched())
 
     def _renew_issuing(self, now: datetime) -> None:

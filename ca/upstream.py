@@ -32,13 +32,21 @@ class Issued:
     roots: tuple[bytes, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Above:
+    """What is in force above: the bundle, and the authorities whose SVIDs are to be replaced at once."""
+
+    bundle: TrustBundle
+    tainted: tuple[str, ...] = ()
+
+
 class Upstream(Protocol):
     def sign(self, csr_der: bytes, ttl: timedelta) -> Issued:
         """An issuing authority for the request's key. May block. Raises: AuthorityError."""
         ...
 
-    def publish(self, jwt_keys: tuple[JwtKey, ...]) -> TrustBundle | None:
-        """Makes our JWT keys known above, and says what is in the bundle there; None where nobody is asked.
+    def publish(self, jwt_keys: tuple[JwtKey, ...]) -> Above | None:
+        """Makes our JWT keys known above, and says what is in force there; None where nobody is asked.
 
         May block. Raises: AuthorityError.
         """
@@ -84,7 +92,7 @@ class PemUpstream:
         issuing = sign_issuing(self.trust_domain, csr_der, self.signer, self.clock(), ttl)
         return Issued((issuing, *self.chain), self.roots)
 
-    def publish(self, jwt_keys: tuple[JwtKey, ...]) -> TrustBundle | None:
+    def publish(self, jwt_keys: tuple[JwtKey, ...]) -> Above | None:
         return None
 
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from ca.keystore import FileKeystore
 from ca.service import CertificateAuthority, utc_now
 from ca.spiffe_id import SpiffeId, TrustDomain
 from controlplane import attestation_settings, first_start, oidc
@@ -28,11 +27,13 @@ from controlplane.api.callers import Authentication
 from controlplane.api.tokens import Tokens
 from controlplane.api.writes import Writes
 from controlplane.attestation_settings import AttestationSettings
+from controlplane.authority_config import AuthorityConfig
 from controlplane.authority_operations import AuthorityOperations
 from controlplane.authority_watch import AuthorityWatch
 from controlplane.collector import Collector
 from controlplane.conditions import Tally
 from controlplane.docker.registrar import Registrar
+from controlplane.downstream_operations import DownstreamOperations
 from controlplane.federation.federator import Federator
 from controlplane.federation.operations import FederationOperations
 from controlplane.join_socket import JoinSocket
@@ -77,6 +78,7 @@ class Config:
     node_attestation: Path | None = None
     container_agents: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
     join_socket: Path | None = None
+    authority: AuthorityConfig = AuthorityConfig()
 
 
 class PortTakenError(Exception):
@@ -97,7 +99,7 @@ async def run(config: Config, ready: Callable[[str, str], None]) -> None:
 
 async def _serve(config: Config, store: Store, ready: Callable[[str, str], None]) -> None:
     domain = TrustDomain.parse(config.settings.trust_domain)
-    authority = CertificateAuthority.open(domain, FileKeystore(config.data_dir / "ca" / domain.name))
+    authority = config.authority.open(domain, config.data_dir)
     api_host, api_port = _split(config.api)
     xds_host, _ = _split(config.xds)
     names, addresses = _server_names({api_host, xds_host, config.advertise} - {""})
@@ -185,6 +187,7 @@ async def _serve(config: Config, store: Store, ready: Callable[[str, str], None]
     operations = {
         **general.table(),
         **FederationOperations(federator).table(),
+        **DownstreamOperations(store, authority).table(),
         **AuthorityOperations(store, authority, authorities.in_force).table(),
         **AgentOperations(agents, nodes, attestation).table(),
     }

@@ -42,6 +42,7 @@ from policies.document import Json
 
 BUNDLE_PATH = "/.well-known/spiffe/bundle"
 MINT_PATH = "/pylis/v1/svids"
+AUTHORITIES_PATH = "/pylis/v1/authorities"
 MINT_JWT_PATH = "/pylis/v1/jwt-svids"
 
 
@@ -184,7 +185,10 @@ def remote_bundle(connection: Connection) -> TrustBundle:
     try:
         unnamed = bundles.from_spiffe(TrustDomain("unnamed"), json.dumps(document))
         domains = {domain for one in unnamed.certificates if (domain := authority_domain(one))}
-    except (BundleError, ValueError) as error:
+        if not domains:  # roots of somebody else's name no trust domain: the server does
+            told = connection.request("GET", AUTHORITIES_PATH)
+            domains = {TrustDomain.parse(str(told["trustDomain"]))} if isinstance(told, dict) else domains
+    except (BundleError, SpiffeIdError, KeyError, ValueError) as error:
         raise Failure(f"the server's trust bundle cannot be read: {error}", code=Exit.UNREACHABLE) from error
     if len(domains) != 1:
         raise Failure("the server's trust bundle names no single trust domain", code=Exit.UNREACHABLE)

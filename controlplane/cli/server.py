@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 
 import click
 
+from controlplane.authority_config import AuthorityConfig
+from controlplane.cli.authority_options import authority_options
 from controlplane.cli.output import Failure
 from policies.fields import is_label
 
@@ -110,11 +112,13 @@ if TYPE_CHECKING:
     envvar="PYLIS_JOIN_SOCKET",
     help="A Unix socket through which the container agent joins without a token; whoever opens it is that agent.",
 )
+@authority_options
 def server(
     data_dir: Path, store: str, api: str, xds: str, trust_domain: str, root_namespace: str,
     path_normalization: str, mesh_config: Path | None, access_log: str, advertise: str, jwt_issuer: str,
     node_attestation: Path | None,
     container_agents: tuple[str, ...], join_socket: Path | None,
+    authority: AuthorityConfig,
 ) -> None:  # fmt: skip
     """Run the control plane: the policy API, the CA, and xDS for the sidecars.
 
@@ -179,6 +183,7 @@ def server(
         node_attestation,
         granted,
         join_socket,
+        authority,
     )
 
     def ready(api_address: str, xds_address: str) -> None:

@@ -15,6 +15,8 @@ EDGES = (
     "controlplane/server_identity.py", "controlplane/resources/read.py", "controlplane/authority_watch.py",
     "controlplane/join_socket.py", "controlplane/docker/registrar.py",
     "controlplane/authority_operations.py", "controlplane/federation/fetch.py",
+    "controlplane/authority_config.py", "controlplane/downstream_operations.py", "controlplane/nested.py",
+    "ca/pkcs11_keys.py", "ca/pkcs11_store.py",
     "controlplane/federation/federator.py", "controlplane/federation/operations.py",
     "controlplane/load/fleet.py", "controlplane/load/installation.py", "controlplane/load/measure.py",
     "controlplane/load/command.py",
