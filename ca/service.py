@@ -274,7 +274,7 @@ class CertificateAuthority:
                     prepared = self._prepare(family)
                 self._install(self.authorities.activate(prepared.id, now))
         if self._upstream is not None:
-            self._hear(self._upstream.publish(self._jwt_keys()))
+            self._hear(self._upstream.publish(self._jwt_keys(), self.bundle.x509_authorities))
         self.refresh()
 
     def _rotate(self, family: Family, now: datetime) -> None:
@@ -291,7 +291,7 @@ class CertificateAuthority:
     async def _ask_upstream(self, upstream: Upstream) -> None:
         """What blocks runs in a thread; what changes does so here."""
         try:
-            above = await asyncio.to_thread(upstream.publish, self._jwt_keys())
+            above = await asyncio.to_thread(upstream.publish, self._jwt_keys(), self.bundle.x509_authorities)
             self._hear(above)
             active = self._active(Family.X509)
             due = self._clock() >= active.lifetime.prepare_at and not self.authorities.of(
@@ -366,7 +366,7 @@ class CertificateAuthority:
         """An issuing authority that somebody else's signed."""
         name = f"issuing-{self._new_serial():x}"
         key = self._keystore.create_key(name, self._settings.key_type)
-        issued = upstream.sign(keys.csr_for(key), profile.ISSUING_TTL)
+        issued = upstream.sign(keys.csr_for(key), profile.ISSUING_TTL, self.bundle.x509_authorities)
         issuing = issued.chain[0]
         if issuing.public_key() != key.public_key():
             raise AuthorityError("the upstream authority answered with a certificate for another key")

@@ -41,11 +41,14 @@ class Above:
 
 
 class Upstream(Protocol):
-    def sign(self, csr_der: bytes, ttl: timedelta) -> Issued:
-        """An issuing authority for the request's key. May block. Raises: AuthorityError."""
+    def sign(self, csr_der: bytes, ttl: timedelta, known: tuple[bytes, ...]) -> Issued:
+        """An issuing authority for the request's key. May block. Raises: AuthorityError.
+
+        `known`: the roots (DER) of our bundle of now: they vouch for who is above.
+        """
         ...
 
-    def publish(self, jwt_keys: tuple[JwtKey, ...]) -> Above | None:
+    def publish(self, jwt_keys: tuple[JwtKey, ...], known: tuple[bytes, ...]) -> Above | None:
         """Makes our JWT keys known above, and says what is in force there; None where nobody is asked.
 
         May block. Raises: AuthorityError.
@@ -88,11 +91,11 @@ class PemUpstream:
         ders = tuple(one.public_bytes(Encoding.DER) for one in roots)
         return cls(trust_domain, Signer(chain[0], key), between, ders, clock)
 
-    def sign(self, csr_der: bytes, ttl: timedelta) -> Issued:
+    def sign(self, csr_der: bytes, ttl: timedelta, known: tuple[bytes, ...]) -> Issued:
         issuing = sign_issuing(self.trust_domain, csr_der, self.signer, self.clock(), ttl)
         return Issued((issuing, *self.chain), self.roots)
 
-    def publish(self, jwt_keys: tuple[JwtKey, ...]) -> Above | None:
+    def publish(self, jwt_keys: tuple[JwtKey, ...], known: tuple[bytes, ...]) -> Above | None:
         return None
 
 

@@ -36,7 +36,7 @@ class DownstreamOperations:
         return {("POST", "downstreams"): self.sign, ("POST", "downstreams/keys"): self.publish}
 
     async def sign(self, body: Any, caller: Caller | None) -> Any:
-        """`{csr, ttlSeconds}` → `{chain}` (PEM): an issuing authority under the active root."""
+        """`{csr, ttlSeconds}` → `{chain, bundle}` (PEM, SPIFFE document): an issuing authority under the active root."""
         fields = body if isinstance(body, dict) else {}
         csr, ttl = fields.get("csr"), fields.get("ttlSeconds", int(ISSUING_TTL.total_seconds()))
         if isinstance(ttl, bool) or not isinstance(ttl, int) or not 0 < ttl <= ISSUING_TTL.total_seconds():
@@ -48,7 +48,7 @@ class DownstreamOperations:
             raise bad_request(f"csr: {error}") from error
         who = caller.name if caller else ""
         await self.records.record(Entry("issue", who, resource="downstreams", name=who))
-        return {"chain": chain_pem([issued])}
+        return {"chain": chain_pem([issued]), "bundle": self.authority.bundle.to_spiffe()}
 
     async def publish(self, body: Any, caller: Caller | None) -> Any:
         """`{jwks}` → `{bundle, tainted}`: its JWT keys in, the trust domain's bundle (SPIFFE document) out."""

@@ -39,32 +39,33 @@ class NestedUpstream:
     token_file: Path
     ca_file: Path
 
-    def sign(self, csr_der: bytes, ttl: timedelta) -> Issued:
+    def sign(self, csr_der: bytes, ttl: timedelta, known: tuple[bytes, ...]) -> Issued:
         """Raises: AuthorityError."""
         body = {"csr": base64.b64encode(csr_der).decode("ascii"), "ttlSeconds": int(ttl.total_seconds())}
-        answer = self._ask("/pylis/v1/downstreams", body)
-        above = self.publish(())
+        answer = self._ask("/pylis/v1/downstreams", body, known)
         try:
             chain = x509.load_pem_x509_certificates(str(answer["chain"]).encode())
-        except (KeyError, *check.UNREADABLE) as error:
+            roots = bundles.from_spiffe(self.trust_domain, json.dumps(answer["bundle"])).x509_authorities
+        except (KeyError, BundleError, *check.UNREADABLE) as error:
             raise AuthorityError(f"{self.server} answers with no certificate") from error
-        return Issued(tuple(chain), above.bundle.x509_authorities)
+        return Issued(tuple(chain), roots)
 
-    def publish(self, jwt_keys: tuple[JwtKey, ...]) -> Above:
+    def publish(self, jwt_keys: tuple[JwtKey, ...], known: tuple[bytes, ...]) -> Above:
         """Raises: AuthorityError."""
         own = TrustBundle(self.trust_domain, (), jwt_authorities=jwt_keys)
-        answer = self._ask("/pylis/v1/downstreams/keys", {"jwks": own.to_jwks()})
+        answer = self._ask("/pylis/v1/downstreams/keys", {"jwks": own.to_jwks()}, known)
         try:
             found = bundles.from_spiffe(self.trust_domain, json.dumps(answer["bundle"]))
             return Above(found, tuple(map(str, answer["tainted"])))
         except (KeyError, TypeError, BundleError) as error:
             raise AuthorityError(f"{self.server} answers with no trust bundle") from error
 
-    def _ask(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Raises: AuthorityError."""
+    def _ask(self, path: str, body: dict[str, Any], known: tuple[bytes, ...]) -> dict[str, Any]:
+        """The file vouches for who is above until its bundle is known. Raises: AuthorityError."""
         parts = urlsplit(self.server)
         try:
-            context = ssl.create_default_context(cafile=str(self.ca_file))
+            roots = TrustBundle(self.trust_domain, known).to_pem() or self.ca_file.read_text()
+            context = ssl.create_default_context(cadata=roots)
             context.minimum_version = ssl.TLSVersion.TLSv1_3
             token = self.token_file.read_text().strip()
             with socket.create_connection(
