@@ -56,6 +56,7 @@ from xds.plan import AccessLog
 from xds.serve import AddressInUseError, XdsServer
 
 VERSION: Final = "0.1.0"
+LEAVING_SECONDS: Final = 2.0
 MEMORY_STORE: Final = "memory://"
 
 
@@ -133,14 +134,20 @@ async def _serve(config: Config, store: Store, ready: Callable[[str, str], None]
     def keys_learned(source: str, jwks: str) -> None:
         affected = state.learn_keys(source, jwks)
         ledger.advance(state.revision, affected.nodes)
-        xds.publish(affected.nodes)
+        # whoever calls a workload that leaves is told at once; itself it serves on until they have heard
+        xds.publish(affected.nodes - affected.gone)
+        if affected.gone:
+            asyncio.get_running_loop().call_later(LEAVING_SECONDS, xds.publish, affected.gone)
 
     keys = KeyFetcher(lambda: state.key_sources, keys_learned)
 
     def changed(affected: Affected, revision: int) -> None:
         keys.look_again()
         ledger.advance(revision, affected.nodes)
-        xds.publish(affected.nodes)
+        # whoever calls a workload that leaves is told at once; itself it serves on until they have heard
+        xds.publish(affected.nodes - affected.gone)
+        if affected.gone:
+            asyncio.get_running_loop().call_later(LEAVING_SECONDS, xds.publish, affected.gone)
         if affected.agents:
             xds.end_revoked()
             nodes.changed(affected.agents)

@@ -14,6 +14,8 @@
 A cluster that is sent takes its endpoints along, changed or not: a changed cluster of Envoy's warms until
 endpoints arrive, does not ask for them anew, and holds its ACK back meanwhile (15 s when none come).
 
+Extensions and routes are never removed: the client unsubscribes when the last listener that names them is gone.
+
 Order: clusters, endpoints, extensions, listeners, routes, secrets; removals of clusters and endpoints wait
 until every other type is settled and nothing of it is refused: the last good may still use them (make before
 break).
@@ -36,6 +38,9 @@ ORDER: Final = (CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, SECRET)
 # "If the client sends no names in its first request of these types, it wants them all."
 _LEGACY_WILDCARD: Final = frozenset({CLUSTER, LISTENER})
 _BROKEN_LAST: Final = frozenset({CLUSTER, ENDPOINTS})
+# A listener that drains still serves connections by these: taken away, requests on them fail (Envoy answers 500).
+# The client drops them itself, with the last listener that names them.
+_NEVER_BROKEN: Final = frozenset({EXTENSION, ROUTES})
 _WILDCARD: Final = "*"
 # what a client holds of what it refused: it may have taken it all the same, so no version is known
 _UNKNOWN: Final = ""
@@ -196,7 +201,8 @@ class DeltaStream:
             if (name in s.again or s.held.get(name) != offered[name].version)
             and s.refused.get(name) != offered[name].version
         ]
-        gone = [name for name in s.held if name not in offered and name not in s.kept]
+        left = () if type_url in _NEVER_BROKEN else s.held
+        gone = [name for name in left if name not in offered and name not in s.kept]
         # a name that does not exist is answered once, so that the client need not wait for it
         gone += [
             n for n in sorted(s.names) if n not in offered and n not in s.held and n not in s.told_missing

@@ -55,10 +55,14 @@ class Edit:
 
 @dataclass(frozen=True, slots=True)
 class Affected:
-    """Proxies whose plan changed, and agents whose registrations did ("*": every agent's)."""
+    """Proxies whose plan changed, and agents whose registrations did ("*": every agent's).
+
+    `gone`: of `nodes`, those whose workload is registered no more.
+    """
 
     nodes: frozenset[str] = frozenset()
     agents: frozenset[str] = frozenset()
+    gone: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +236,7 @@ class LiveMesh:
                 continue
             agents |= self._take(edit, was)
         agents |= self._cut_off()
-        return Affected(self._settle(), frozenset(agents))
+        return Affected(self._settle(), frozenset(agents), frozenset(self._dirty.gone))
 
     def replace_all(self, edits: Iterable[Edit]) -> Affected:
         """As `apply`, and what is not among them is gone: one reading of everything."""

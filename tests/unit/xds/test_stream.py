@@ -394,3 +394,22 @@ def test_a_cluster_changed_while_its_endpoints_are_open_takes_them_along_later()
     assert sent(only(stream)) == {"a": "2"}
     stream.receive(ack(endpoints))
     assert sent(only(stream)) == {"a": "1"}
+
+
+@pytest.mark.parametrize("type_url", [EXTENSION, ROUTES])
+def test_what_a_draining_listener_may_still_use_is_not_removed(type_url: str) -> None:
+    # Envoy answers 500 on live connections when an extension's configuration is taken away
+    stream = DeltaStream()
+    stream.receive(ask(LISTENER))
+    stream.receive(ask(type_url, "used"))
+    stream.offer(a_snapshot((LISTENER, "l", "1"), (type_url, "used", "1")))
+    for response in pending(stream):
+        stream.receive(ack(response))
+    stream.offer(a_snapshot())
+    response = only(stream)
+    assert (response.type_url, list(response.removed_resources)) == (LISTENER, ["l"])
+    stream.receive(ack(response))
+    assert stream.is_settled
+    stream.receive(ask(type_url, drop=("used",)))
+    stream.receive(ask(type_url, "used"))
+    assert list(only(stream).removed_resources) == ["used"]
