@@ -134,10 +134,7 @@ async def _serve(config: Config, store: Store, ready: Callable[[str, str], None]
     def keys_learned(source: str, jwks: str) -> None:
         affected = state.learn_keys(source, jwks)
         ledger.advance(state.revision, affected.nodes)
-        # whoever calls a workload that leaves is told at once; itself it serves on until they have heard
-        xds.publish(affected.nodes - affected.gone)
-        if affected.gone:
-            asyncio.get_running_loop().call_later(LEAVING_SECONDS, xds.publish, affected.gone)
+        xds.publish(affected.nodes)
 
     keys = KeyFetcher(lambda: state.key_sources, keys_learned)
 
