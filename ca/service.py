@@ -204,10 +204,16 @@ class CertificateAuthority:
             self._nested[name] = jwt_keys
             self._install(self.authorities.touched())
 
-    async def run(self) -> None:
-        """Rotates by lifetime, and hears from the upstream authority, until cancelled."""
+    async def run(self, leads: Callable[[], bool] = lambda: True) -> None:
+        """Rotates by lifetime, and hears from the upstream authority, until cancelled.
+
+        `leads`: of several servers that share the keystore, one does it.
+        """
         await asyncio.sleep(FIRST_LOOK_SECONDS)
         while True:
+            if not leads():
+                await asyncio.sleep(FIRST_LOOK_SECONDS)
+                continue
             async with self._changing:
                 if self._upstream is not None:
                     await self._ask_upstream(self._upstream)
@@ -247,6 +253,29 @@ class CertificateAuthority:
     def waiting(self) -> Sequence[str]:
         """Agents that have not acknowledged the state of now."""
         return self.unacknowledged(self.authorities.sequence)
+
+    def reload(self) -> None:
+        """Another server that shares the keystore may have changed the authorities. Raises: KeystoreError."""
+        data = self._keystore.load(journal.NAME)
+        if data is None:
+            raise KeystoreError("the journal of authorities is gone: restore a backup")
+        found = journal.load(data)
+        if (
+            found.authorities == self.authorities
+            and found.above == self._above
+            and found.nested == self._nested
+        ) and all(found.kept.get(id_) == held.kept for id_, held in self._material.items()):
+            return
+        living = [a for a in found.authorities.all if a.status is not Status.REVOKED]
+        self._material = {
+            a.id: _load(self._keystore, a, found.kept[a.id]) for a in living if a.id in found.kept
+        }
+        self.authorities, believed = found.authorities, set(self.bundle.x509_authorities)
+        self._nested, self._above = dict(found.nested), found.above
+        self._know()
+        self.is_narrower = not believed <= set(self.bundle.x509_authorities)
+        for watcher in self._watchers:
+            watcher()
 
     def refresh(self) -> bool:
         """Does what is due by lifetime; says whether anything was."""

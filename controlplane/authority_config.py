@@ -48,10 +48,14 @@ class AuthorityConfig:
     root_ttl: timedelta = ROOT_TTL
     upstream: PemFiles | NestedBelow | None = None
 
-    def open(self, trust_domain: TrustDomain, data_dir: Path) -> CertificateAuthority:
-        """Raises: KeystoreError; AuthorityError."""
+    def open(
+        self, trust_domain: TrustDomain, data_dir: Path, shared: Keystore | None = None
+    ) -> CertificateAuthority:
+        """`shared` takes the place of files where several servers use one store. Raises: KeystoreError; AuthorityError."""
         settings = CaSettings(self.key_type, self.root_ttl)
         keystore = self._keystore(data_dir / "ca" / trust_domain.name)
+        if shared is not None and self.keystore == "file":
+            keystore = shared
         return CertificateAuthority.open(
             trust_domain, keystore, settings=settings, upstream=self._upstream(trust_domain)
         )

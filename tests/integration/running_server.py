@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import signal
 import subprocess
@@ -44,7 +45,9 @@ class RunningServer:
             )
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
-        assert line.startswith(b"ready"), (self.directory / f"{self.data_dir.name}.log").read_text()
+        if not line.startswith(b"ready"):
+            self.stop(signal.SIGKILL)
+            raise AssertionError((self.directory / f"{self.data_dir.name}.log").read_text())
         words = line.decode().split()
         self._api = words[words.index("api") + 1].removeprefix("https://")
         self._xds = words[words.index("xds") + 1]
@@ -68,6 +71,10 @@ class RunningServer:
     @property
     def config(self) -> dict[str, Any]:
         return json.loads(self.kubeconfig.read_text())
+
+    @property
+    def ca_pem(self) -> str:
+        return base64.b64decode(self.config["clusters"][0]["cluster"]["certificate-authority-data"]).decode()
 
     def client(self) -> Client:
         return connect(self.kubeconfig)

