@@ -91,7 +91,9 @@ class Churn:
             "apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy",
             "metadata": {"name": "churn", "namespace": "shop"}, "spec": spec,
         }  # fmt: skip
-        accepted = self._ask("PUT", f"{POLICIES}/churn", body) if number else self._ask("POST", POLICIES, body)
+        accepted = (
+            self._ask("PUT", f"{POLICIES}/churn", body) if number else self._ask("POST", POLICIES, body)
+        )
         self._acknowledged(int(accepted["metadata"]["resourceVersion"]))
         for _ in range(2):  # the two catalogs take turns
             self._expect(self._live, denied, "deny")

@@ -35,18 +35,26 @@ _KEPT: Final = 20_000  # listeners: at most a few a proxy
 
 _REST_OF_PLAN: Final = tuple(f.name for f in fields(ProxyPlan) if f.name not in ("inbound", "destinations"))
 _REST_OF_PORT: Final = tuple(f.name for f in fields(InboundPort) if f.name != "program")
-_SCOPES: Final = 2_000
+_SCOPES: Final = 1_000
 
 Parts = tuple[Resource, ...]
 
 
 @dataclass(frozen=True, slots=True)
+class _Called:
+    """A destination: compiled, and as routes and listeners see it (`bare`: they look at no endpoint)."""
+
+    parts: Parts
+    bare: Destination
+    place: tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class _Scope:
-    """What a proxy may call: compiled, and as routes and listeners see it (`bare`: they look at no endpoint)."""
+    """All that a proxy may call. Old ones are kept a while: what they hold is shared, so that they are small."""
 
     of: tuple[Destination, ...]
-    parts: Parts
-    reachable: dict[tuple[str, int], Destination]
+    called: tuple[_Called, ...]
     bare: tuple[Destination, ...]
     places: frozenset[tuple[str, int]]
 
@@ -61,7 +69,7 @@ class Compiler:
 
     def __init__(self) -> None:
         self._programs: ByIdentity[DecisionProgram, dict[Hashable, Parts]] = ByIdentity()
-        self._destinations: ByIdentity[Destination, Parts] = ByIdentity()
+        self._destinations: ByIdentity[Destination, _Called] = ByIdentity()
         self._scopes: Recent[_Scope] = Recent(_SCOPES)
         self._recent: Recent[Parts] = Recent(_KEPT)
 
@@ -94,7 +102,7 @@ class Compiler:
             found += self._authorization(port, around(port.program))
         if plan.interception is None:
             found += [self._listener(port, around, settings) for port in plan.inbound]
-            found += scope.parts
+            found += [part for one in scope.called for part in one.parts]
         else:
             found += self._intercepted(plan, plan.interception, around, settings)
         for make, key in _outbound(plan, scope, settings):
@@ -109,9 +117,9 @@ class Compiler:
         return known
 
     def _new_scope(self, destinations: tuple[Destination, ...]) -> _Scope:
-        parts = [part for target in destinations for part in self._destinations.get(target, _destination)]
-        reachable = {(d.host, d.port): replace(d, endpoints=(), identities=()) for d in destinations}
-        return _Scope(destinations, tuple(parts), reachable, tuple(reachable.values()), frozenset(reachable))
+        called = tuple(self._destinations.get(target, _called) for target in destinations)
+        places = frozenset(one.place for one in called)
+        return _Scope(destinations, called, tuple(one.bare for one in called), places)
 
     def _app(self, port: InboundPort) -> Resource:
         bare = replace(port, program=_NO_PROGRAM, listen=_ANYWHERE)
@@ -190,6 +198,12 @@ def _differ_in_programs_only(new: ProxyPlan, old: ProxyPlan) -> bool:
     )
 
 
+def _called(target: Destination) -> _Called:
+    return _Called(
+        _destination(target), replace(target, endpoints=(), identities=()), (target.host, target.port)
+    )
+
+
 def _destination(target: Destination) -> Parts:
     name = names.destination(target.host, target.port)
     return (
@@ -208,8 +222,9 @@ def _outbound(
         listener = lambda: (Resource.of(name, listeners.outbound_http(proxy, settings)),)  # noqa: E731
         parts.append((listener, (proxy, settings)))
         parts.append((lambda: (Resource.of(name, routes.outbound(scope.bare)),), scope.bare))
+    reachable = {one.place: one.bare for one in scope.called} if plan.upstreams else {}
     for declared in plan.upstreams:
-        target = scope.reachable.get((declared.host, declared.port))
+        target = reachable.get((declared.host, declared.port))
         if target is not None:
             parts.append(
                 (lambda d=declared, t=target: _upstream(d, t, settings), (declared, target, settings))
