@@ -46,7 +46,7 @@ ENTRYPOINT ["pylis"]
 FROM base AS agent
 RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends nftables >/dev/null && rm -rf /var/lib/apt/lists/* /var/cache/apt /var/log/*
 COPY --from=gate /build/pylis-gate /opt/pylis/gate/pylis-gate
-HEALTHCHECK --interval=5s --timeout=5s --start-period=20s --retries=3 CMD ["pylis", "docker", "status"]
+HEALTHCHECK --interval=2s --timeout=10s --start-period=20s --retries=5 CMD ["pylis", "docker", "status"]
 CMD ["docker", "watch"]
 
 FROM base AS pylis
@@ -56,6 +56,6 @@ ENV PYLIS_DATA_DIR=/var/lib/pylis PYLIS_API=0.0.0.0:15080 PYLIS_XDS=0.0.0.0:1501
 VOLUME /var/lib/pylis
 EXPOSE 15080 15012
 USER pylis
-HEALTHCHECK --interval=2s --timeout=5s --start-period=20s --retries=5 \
+HEALTHCHECK --interval=2s --timeout=10s --start-period=20s --retries=5 \
   CMD ["python3", "-c", "import ssl, urllib.request; urllib.request.urlopen('https://127.0.0.1:15080/readyz', timeout=3, context=ssl._create_unverified_context())"]
 CMD ["server"]

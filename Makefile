@@ -8,7 +8,7 @@ CASES ?= ../shared/cases/policy
 SEEDS ?= 1 2 3 4 5 6 7 8 9 10
 REQUESTS ?= 2000
 
-.PHONY: venv dev demo test check golden schema bench bench-scale soak clean test-envoy-cases test-envoy-random
+.PHONY: venv dev demo demo-docker test-docker bench-docker test check golden schema bench bench-scale soak clean test-envoy-cases test-envoy-random
 
 venv: $(VENV)/.users
 
@@ -50,6 +50,14 @@ check: dev
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/basedpyright
 	$(BIN)/python -m pytest tests/unit tests/golden -q
+
+test-docker: dev
+	@docker build -q -t pylis:latest --target pylis . >/dev/null
+	@docker build -q -t pylis-agent:latest --target agent . >/dev/null
+	@PYLIS_TEST_DOCKER=1 $(BIN)/python -m pytest tests/docker -p no:randomly $(ARGS)
+
+demo-docker: venv
+	@$(BIN)/pylis demo --containers $(ARGS)
 
 golden: dev
 	$(BIN)/python -m pytest tests/golden -q --golden-rewrite

@@ -15,6 +15,7 @@ import click
 
 @click.command()
 @click.option("--once", is_flag=True, help="Run every expectation, print what held, leave nothing running.")
+@click.option("--containers", is_flag=True, help="In containers, by docker compose, instead of processes.")
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @click.option(
     "--state-dir",
@@ -23,7 +24,7 @@ import click
     show_default=True,
     help="Removed at the end.",
 )
-def demo(once: bool, output: str, state_dir: Path) -> None:
+def demo(once: bool, containers: bool, output: str, state_dir: Path) -> None:
     """Run the demo mesh: six services and an intruder, each behind a real Envoy, on this machine only.
 
     \b
@@ -31,8 +32,11 @@ def demo(once: bool, output: str, state_dir: Path) -> None:
       pylis demo --once -o json
     """
     from demo.mesh import DemoError, DemoMesh
+    from demo.run import Runner
 
     signal.signal(signal.SIGTERM, _interrupt)
+    if containers:
+        sys.exit(_in_containers(output, once=once))
     click.echo(
         "Pylis demo: a shop of 6 services and an intruder, each behind its own Envoy, on this machine only.",
         err=True,
@@ -40,7 +44,7 @@ def demo(once: bool, output: str, state_dir: Path) -> None:
     try:
         with DemoMesh(state_dir) as mesh:
             if once:
-                sys.exit(_once(mesh, output))
+                sys.exit(_once(Runner(mesh), output))
             _live(mesh)
     except DemoError as error:
         click.echo(str(error), err=True)
@@ -49,11 +53,35 @@ def demo(once: bool, output: str, state_dir: Path) -> None:
         click.echo("stopped; nothing is left behind.", err=True)
 
 
-def _once(mesh: Any, output: str) -> int:
-    from demo.run import Runner, load
+def _in_containers(output: str, *, once: bool) -> int:
+    """The same shop by docker compose: every expectation, or the frontend's own calls until Ctrl-C."""
+    from demo.container_run import ContainerRunner
+    from demo.containers import ContainerMesh
+    from demo.mesh import DemoError
+
+    click.echo(
+        "Pylis demo: five services, their frontend and an intruder in containers, each behind its own Envoy.",
+        err=True,
+    )
+    try:
+        with ContainerMesh() as mesh:
+            if once:
+                return _once(ContainerRunner(mesh), output)
+            click.echo("Ctrl-C stops everything and leaves nothing behind.", err=True)
+            mesh.follow("frontend")
+    except DemoError as error:
+        click.echo(str(error), err=True)
+        return 2
+    except KeyboardInterrupt:
+        click.echo("stopped; nothing is left behind.", err=True)
+    return 0
+
+
+def _once(runner: Any, output: str) -> int:
+    from demo.run import load
 
     started = time.monotonic()
-    held = list(Runner(mesh).run(load()))
+    held = list(runner.run(load()))
     failed = [h for h in held if not h.ok]
     if output == "json":
         body = {

@@ -195,7 +195,7 @@ class Runner:
         """One keep-alive connection: allowed, then a policy is applied, then denied, on the same connection."""
         self._live = Http(self._mesh.workload(e.source)["httpProxy"], "catalog.shop:8080", proxy=True)
         first = self._live.send(e.method, e.path)
-        self._mesh.pylis("apply", "-f", "-", input_text=_FREEZE)
+        self._mesh.pylis("apply", "-f", "-", input_text=FREEZE)
         if first.actual != "allow":
             return Held(e, replace(first, actual=f"{first.actual} before the edit"), "")
         return self._until(e, first.local_port)
@@ -222,7 +222,7 @@ class Runner:
 
     def _new_service(self, e: Expectation) -> Held:
         """A service that did not exist is called as soon as it is registered (it is catalog, under another name)."""
-        self._mesh.pylis("apply", "-f", "-", input_text=_NEWCOMER)
+        self._mesh.pylis("apply", "-f", "-", input_text=NEWCOMER)
         return self._newcomer(e)
 
     def _removed_service(self, e: Expectation) -> Held:
@@ -253,7 +253,7 @@ class Runner:
         return found
 
 
-_FREEZE = """
+FREEZE = """
 apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
 metadata: {name: freeze, namespace: shop}
@@ -263,7 +263,7 @@ spec:
   rules: [{to: [{operation: {paths: [/items]}}]}]
 """
 
-_NEWCOMER = """
+NEWCOMER = """
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: newcomer, namespace: shop}

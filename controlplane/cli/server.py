@@ -175,7 +175,7 @@ def server(
     if store != main.MEMORY_STORE and not store.startswith(("sqlite:///", "postgresql://", "postgres://")):
         text = f"--store {store.partition(':')[0]}:… is not served"
         raise Failure(text, hint="use sqlite:///PATH, postgresql://USER@HOST/DATABASE or memory://")
-    granted = _granted(container_agents, root_namespace)
+    granted = _granted(container_agents, settings.root_namespace)
     if join_socket is not None and len(granted) != 1:
         raise Failure(
             "--join-socket needs one --container-agent", hint="for example --container-agent docker=shop"
