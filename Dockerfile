@@ -45,6 +45,8 @@ ENTRYPOINT ["pylis"]
 # root, for it enters network namespaces; what else it may do is said in docker-compose.yml and docs/docker.md
 FROM base AS agent
 RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends nftables >/dev/null && rm -rf /var/lib/apt/lists/* /var/cache/apt /var/log/*
+# the second copy is what a new volume, mounted there, is filled with
+COPY --from=gate /build/pylis-gate /opt/pylis/bin/pylis-gate
 COPY --from=gate /build/pylis-gate /opt/pylis/gate/pylis-gate
 HEALTHCHECK --interval=2s --timeout=10s --start-period=20s --retries=5 CMD ["pylis", "docker", "status"]
 CMD ["docker", "watch"]

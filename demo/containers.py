@@ -203,7 +203,9 @@ class ContainerMesh:
                     "ps", "-q", "--filter", f"label=com.docker.compose.project={self.project}",
                     "--filter", "label=pylis.io/inject=true",
                 ).split()  # fmt: skip
-                if len(apps) == sum(p["state"] == "synced" for p in proxies) and apps:
+                healthy = docker("ps", "-q", "--filter", "health=healthy").split()
+                synced = sum(p["state"] == "synced" for p in proxies)
+                if apps and len(apps) == synced and set(apps) <= set(healthy):
                     return
             except (DemoError, ValueError, KeyError) as error:
                 if time.monotonic() > end:

@@ -46,6 +46,8 @@ def docker() -> None:
 @click.option(
     "--gate-dir",
     type=_FILE,
+    default="/opt/pylis/gate",
+    show_default=True,
     envvar="PYLIS_AGENT_GATE_DIR",
     help="Where the start-up gate is put for containers to mount.",
 )
@@ -57,7 +59,7 @@ def docker() -> None:
     help="The sidecar's image.",
 )
 def watch(
-    join_socket: Path | None, token: str, data_dir: Path, run_dir: Path, gate_dir: Path | None, image: str
+    join_socket: Path | None, token: str, data_dir: Path, run_dir: Path, gate_dir: Path, image: str
 ) -> None:
     """Keep every labelled container of this engine behind a sidecar, until stopped.
 

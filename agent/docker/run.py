@@ -33,21 +33,21 @@ from ca.attest.join_token import JoinToken
 from ca.errors import TokenError
 from ca.keystore import write_private
 
-GATE: Final = Path("/opt/pylis/gate/pylis-gate")
+GATE: Final = Path("/opt/pylis/bin/pylis-gate")
 _LONGEST_PAUSE: Final = 5.0
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class DockerConfig:
-    """`run` holds the sockets that sidecars see, `gate` (or None) the directory the start-up gate is put into.
+    """`run` holds the sockets that sidecars see, `gate` the directory the start-up gate is put into.
 
     `join_socket`: where a join token is asked for; `token`: one given by hand.
     """
 
     data_dir: Path
     run: Path
-    gate: Path | None
+    gate: Path
     image: str
     join_socket: Path | None
     token: JoinToken | None
@@ -183,14 +183,23 @@ async def _engine() -> Engine:
             return engine
 
 
+def _put_gate(directory: Path) -> None:
+    """This version's gate, for containers to mount; a container that runs the old one keeps it."""
+    if not GATE.exists():
+        return
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        copy = directory / f".{GATE.name}"
+        shutil.copy(GATE, copy)
+        copy.replace(directory / GATE.name)
+    except OSError as error:  # no volume is mounted there: nobody asks for a gate
+        log.info("gate.not_put", directory=str(directory), error=error.strerror)
+
+
 async def main(config: DockerConfig) -> None:
     """Raises: AttestError, BusyError, OSError."""
     with alone(config.data_dir):
-        if config.gate is not None and GATE.exists():
-            config.gate.mkdir(parents=True, exist_ok=True)
-            copy = config.gate / f".{GATE.name}"
-            shutil.copy(GATE, copy)
-            copy.replace(config.gate / GATE.name)  # containers that run it keep the old one
+        _put_gate(config.gate)
         engine = await _engine()
         volume = await asyncio.to_thread(engine.run_volume, str(config.run))
         node = await _join(config)

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from ca.node_report import FoundPort, FoundWorkload, NotTaken
 from controlplane.resources import kinds
+from policies import observe
 from policies.document import Document
 
 OWNER: Final = "pylis.io/agent"
@@ -107,7 +108,11 @@ def _entry(agent: str, found: FoundWorkload) -> dict[Name, Object]:
         "spec": {
             "address": found.addresses[0],
             "serviceAccount": found.service_account,
-            "labels": {**found.labels, SERVICE: found.service_account},
+            "labels": {
+                **found.labels,
+                SERVICE: found.service_account,
+                **({observe.LABEL: observe.OBSERVE} if found.observe else {}),
+            },
         },
     }
     return {("workloadentries.networking.istio.io", found.namespace, found.name): body}

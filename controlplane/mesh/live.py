@@ -32,6 +32,7 @@ from controlplane.resources.workload_entry import WorkloadEntry
 from controlplane.resources.workload_registration import WorkloadRegistration
 from policies.authorization_policy import AuthorizationPolicy
 from policies.lower import lower
+from policies.observe import is_observed, observed, observed_mode
 from policies.peer_authentication import PeerAuthentication, effective_mode
 from policies.program import DecisionProgram, Protocol, Revoked
 from policies.request_authentication import RequestAuthentication, authentication
@@ -616,6 +617,8 @@ class LiveMesh:
         rules = [r for key in keys if isinstance(r := self._objects[key].value, RequestAuthentication)]
         tokens = authentication(rules, group.workload, self.settings)
         program = lower(selected, self.settings, port=port, protocol=protocol, authentication=tokens)
+        if is_observed(group.workload):
+            program = observed(program)
         return replace(program, revoked=self._revoked)
 
     def _mode(self, group: _Group, port: int) -> MtlsMode:
@@ -624,7 +627,8 @@ class LiveMesh:
                 self._applying(self._authentications, group), key=lambda k: self._objects[k].created
             )
             found = [p for key in keys if isinstance(p := self._objects[key].value, PeerAuthentication)]
-            group.modes[port] = effective_mode(found, group.workload, port, self.settings)
+            mode = effective_mode(found, group.workload, port, self.settings)
+            group.modes[port] = observed_mode(mode) if is_observed(group.workload) else mode
         return group.modes[port]
 
     def _applying(self, table: Selectors[Hashable], group: _Group) -> list[Hashable]:

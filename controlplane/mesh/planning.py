@@ -17,6 +17,7 @@ from controlplane.mesh.mesh import Mesh, workload
 from controlplane.resources.service_entry import ServiceEntry, ServicePort
 from controlplane.resources.workload_entry import InterceptionLayout, WorkloadEntry
 from policies.lower import lower
+from policies.observe import is_observed, observed, observed_mode
 from policies.peer_authentication import effective_mode
 from policies.program import DecisionProgram, Protocol, Revoked
 from policies.request_authentication import authentication
@@ -200,12 +201,15 @@ class Planner:
             selected = select(self.mesh.policies, workload(entry), settings)
             tokens = authentication(self.mesh.request_authentications, workload(entry), settings)
             program = lower(selected, settings, port=key[1], protocol=key[2], authentication=tokens)
+            if is_observed(workload(entry)):
+                program = observed(program)
             self._programs[key] = replace(program, revoked=self._revoked)
         return self._programs[key]
 
     def _mode(self, entry: WorkloadEntry, port: ServicePort) -> MtlsMode:
         found = self.mesh.peer_authentications
-        return effective_mode(found, workload(entry), target(port), self.mesh.settings)
+        mode = effective_mode(found, workload(entry), target(port), self.mesh.settings)
+        return observed_mode(mode) if is_observed(workload(entry)) else mode
 
 
 def node_id(entry: WorkloadEntry) -> str:
