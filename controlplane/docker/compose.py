@@ -125,10 +125,8 @@ def _start(service: Json, image: Image | None) -> tuple[list[str], list[str]] | 
     if image is None and (written is None or (command is None and written is None)):
         return None
     entrypoint = _words(written) if written is not None else list(image.entrypoint if image else ())
-    if command is not None:
-        rest = _words(command)
-    else:
-        rest = [] if written is not None else list(image.command if image else ())
+    implied = image.command if image and written is None else ()
+    rest = list(implied) if command is None else _words(command)
     return (entrypoint, rest) if entrypoint or rest else None
 
 
