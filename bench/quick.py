@@ -1,7 +1,7 @@
 """`make bench`: the goals of this version, one JSON line each. Figures are of this machine, in this run.
 
 S1 server start, S2 the demo once, S3 edit to enforced on a live connection, S4 idle memory, D1 the start of two
-sidecars, R1 the cost of authorization in Envoy, P2 and X1 to X8 in small
+sidecars, R1 to R4 the cost of authorization in Envoy, P1 its compilation, P2 and X1 to X8 in small
 (make bench-scale: at full size). A goal in several parts has a line each, told apart by `part`.
 """
 
@@ -21,8 +21,7 @@ from pathlib import Path
 
 import structlog
 
-from bench import xds
-from bench.data_plane import cost_ratios
+from bench import policy, xds
 from bench.figures import line
 from bench.sidecar_start import start_ratios
 from controlplane.cli.client import RefusedError, connect
@@ -161,12 +160,8 @@ def main() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     ratios, by_xds, static = asyncio.run(start_ratios())
     line("D1", ratios, "x", 1.3, f"the same configuration, static: {static:.0f} ms; by xDS {by_xds:.0f} ms")
-    for principals, target in ((1_000, 1.15), (10_000, 1.25)):
-        ratios = asyncio.run(cost_ratios(principals))
-        line(
-            "R1", ratios, "x", target, "the same listener without RBAC; Istio's linear list 5.6 and 43",
-            part=f"{principals} principals",
-        )  # fmt: skip
+    policy.compiler()
+    policy.data_plane()
     asyncio.run(xds.measured(sidecars=200, edits=20, growth=()))
 
 

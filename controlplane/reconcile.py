@@ -2,7 +2,7 @@
 
 Level-triggered where it matters: an event only says what an object is now, a doubled one changes nothing, and
 when events were lost (the watch is too far behind) everything is read again and differences alone are edits.
-What cannot be parsed (written by an older version) is left out and logged.
+What cannot be parsed (written by an older version) is logged and left out; of a policy the safe part is enforced.
 """
 
 from __future__ import annotations
@@ -86,7 +86,11 @@ def _edits(events: Iterable[Event]) -> list[Edit]:
 
 def _edit(kind: Kind, record: Record) -> Edit:
     value = {"apiVersion": kind.api_version, "kind": kind.kind, **record.value}
-    parsed, problems = kind.parse(Document(value))
+    document = Document(value)
+    parsed, problems = kind.parse(document)
     if parsed is None:
-        log.warning("reconcile.left_out", object=str(record.key), problems=[str(p) for p in problems])
+        if kind.salvage is not None:
+            parsed = kind.salvage(document)
+        event = "reconcile.left_out" if parsed is None else "reconcile.salvaged"
+        log.warning(event, object=str(record.key), problems=[str(p) for p in problems])
     return Edit(record.key, record.created, parsed)

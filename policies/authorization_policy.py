@@ -9,7 +9,7 @@ and its validation).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from policies import codes
 from policies.attributes import Attribute, Key, Transport
@@ -97,6 +97,21 @@ def parse(document: Document) -> tuple[AuthorizationPolicy | None, list[Problem]
     """The policy and its warnings, or None and every problem."""
     policy, problems = read(document)
     return (None if any(problem.is_error for problem in problems) else policy), problems
+
+
+def salvage(document: Document) -> AuthorizationPolicy:
+    """What is left of a policy that was accepted once and is refused now, on the safe side.
+
+    ALLOW rules that are broken allow nothing, others lose what cannot be read and match more. Where something
+    outside of the rules is wrong, all rules count as broken; a DENY without readable rules denies everything.
+    """
+    policy, problems = read(document)
+    errors = [problem for problem in problems if problem.is_error]
+    if any(not problem.path.startswith("spec.rules[") for problem in errors):
+        policy = replace(policy, rules=tuple(replace(rule, broken=True) for rule in policy.rules))
+    if errors and not policy.rules and policy.action is not Action.ALLOW:
+        policy = replace(policy, rules=(Rule(origin=policy.origin, broken=True),))
+    return policy
 
 
 def read(document: Document) -> tuple[AuthorizationPolicy, list[Problem]]:

@@ -22,6 +22,7 @@ from policies.document import Document
 from policies.problem import Problem
 
 Parse = Callable[[Document], tuple[object | None, list[Problem]]]
+Salvage = Callable[[Document], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,8 @@ class Column:
 @dataclass(frozen=True, slots=True)
 class Kind:
     """`body`: the fields beside metadata that hold what is wanted; `programmed`: sidecars are configured by it;
-    `strategic`: clients send strategic merge patches, read as merge patches; `read_only`: nobody may write it.
+    `strategic`: clients send strategic merge patches, read as merge patches; `read_only`: nobody may write it;
+    `salvage`: what is still enforced of an object that was accepted once and is refused now.
     """
 
     group: str
@@ -54,6 +56,7 @@ class Kind:
     programmed: bool = False
     strategic: bool = False
     read_only: bool = False
+    salvage: Salvage | None = None
 
     @property
     def api_version(self) -> str:
@@ -108,7 +111,7 @@ KINDS: Final[tuple[Kind, ...]] = (
         "security.istio.io", "v1", "AuthorizationPolicy", "authorizationpolicies", "authorizationpolicy",
         authorization_policy.parse, "Who may send which requests to which workloads.", ("ap",),
         columns=(Column("Action", "spec.action"), Column("Rules", "#spec.rules"), _SELECTOR, _PROGRAMMED),
-        older_versions=("v1beta1",), programmed=True,
+        older_versions=("v1beta1",), programmed=True, salvage=authorization_policy.salvage,
     ),
     Kind(
         "security.istio.io", "v1", "PeerAuthentication", "peerauthentications", "peerauthentication",
@@ -118,7 +121,8 @@ KINDS: Final[tuple[Kind, ...]] = (
     Kind(
         "security.istio.io", "v1", "RequestAuthentication", "requestauthentications", "requestauthentication",
         request_authentication.parse, "Which tokens workloads look for, and whose they accept.", ("ra",),
-        columns=(Column("Rules", "#spec.jwtRules"), _SELECTOR), older_versions=("v1beta1",),
+        columns=(Column("Rules", "#spec.jwtRules"), _SELECTOR, _PROGRAMMED), older_versions=("v1beta1",),
+        programmed=True,
     ),
     Kind(
         "networking.istio.io", "v1", "ServiceEntry", "serviceentries", "serviceentry", service_entry.parse,

@@ -4,7 +4,7 @@ import pytest
 
 from policies import codes
 from policies.attributes import Attribute, Key
-from policies.authorization_policy import AuthorizationPolicy, parse, read
+from policies.authorization_policy import AuthorizationPolicy, parse, read, salvage
 from policies.document import Document, Json
 from policies.program import Action
 
@@ -248,3 +248,21 @@ def test_lines_go_with_the_rules() -> None:
     policy, _ = parse(Document(document.value, "orders.yaml", lines))
     rule = cast("AuthorizationPolicy", policy).rules[0]
     assert (rule.origin.line, rule.operations[0][0].origin.line) == (8, 10)
+
+
+def salvaged(action: str, rules: Json, **spec: Json) -> AuthorizationPolicy:
+    return salvage(a_document({"action": action, "rules": rules, **spec}))
+
+
+def test_what_was_accepted_once_is_still_enforced_on_the_safe_side() -> None:
+    good: Json = {"to": [{"operation": {"methods": ["GET"]}}]}
+    bad: Json = {"to": [{"operation": {"paths": ["/{x}"], "methods": ["GET"]}}]}
+    kept = salvaged("DENY", [good, bad])
+    assert [(rule.broken, [m.key.attribute for m in rule.matches]) for rule in kept.rules] == [
+        (False, [Attribute.METHOD]),
+        (True, [Attribute.METHOD]),
+    ]
+    assert all(rule.broken for rule in salvaged("PERMIT", [good]).rules)
+    assert [(rule.broken, rule.matches) for rule in salvaged("DENY", "x").rules] == [(True, ())]
+    assert salvaged("ALLOW", "x").rules == ()
+    assert salvaged("DENY", [good]) == accepted({"action": "DENY", "rules": [good]})
