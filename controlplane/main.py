@@ -24,6 +24,7 @@ from controlplane.agents import AgentRegistry
 from controlplane.api.app import Api, ApiDependencies
 from controlplane.api.authorization import Authorization
 from controlplane.api.callers import Authentication
+from controlplane.api.metrics import Metrics
 from controlplane.api.tokens import Tokens
 from controlplane.api.writes import Writes
 from controlplane.attestation_settings import AttestationSettings
@@ -220,10 +221,12 @@ async def _serve(
     svids = SvidCallers(authority, is_revoked)
     collector = Collector(store, writes)
     status = StatusWriter(store, writes, lambda revision: _tally(ledger, revision))
+    metrics = Metrics()
+    metrics.section(xds.meter.lines)
     api = Api(
         ApiDependencies(
             store, Authentication([tokens, svids], svids), authorization, writes, operations, _documents(authority),
-            VERSION, ready_check,
+            VERSION, ready_check, metrics=metrics,
         )
     )  # fmt: skip
     try:

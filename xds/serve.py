@@ -14,6 +14,7 @@ import gc
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Any, Final, Protocol
 
 import grpc
@@ -23,9 +24,10 @@ from cryptography import x509
 from ca.errors import SpiffeIdError
 from ca.revocation import serial_text
 from ca.spiffe_id import SpiffeId
-from xds import schema
+from xds import health, schema
 from xds.errors import NotAuthorizedError, ProtocolError, SchemaError
 from xds.ledger import Ledger
+from xds.meter import Meter
 from xds.port_credentials import PortCredentials, ServerIdentity
 from xds.services import DELTA_ADS, SERVICES, Service, Stream
 from xds.snapshot import Snapshot
@@ -127,6 +129,7 @@ class XdsServer:
         self._extra = extra_handlers
         self._now = now
         self._is_revoked = is_revoked
+        self.meter = Meter()
         self._sessions: dict[str, set[_Session]] = {}
         self._server: Any = None
         self.port = 0
@@ -135,7 +138,9 @@ class XdsServer:
         """Raises: AddressInUseError."""
         gc.set_threshold(100_000, 50, 1000)
         self._server = grpc.aio.server(options=OPTIONS)
-        handlers = {method: self._handler(service) for method, service in SERVICES.items()}
+        handlers = {
+            method: self._handler(service) for method, service in SERVICES.items()
+        } | health.handlers()
         self._server.add_generic_rpc_handlers((_Methods(handlers), *self._extra))
         try:
             self.port = self._server.add_secure_port(self._address, self._credentials.credentials())
@@ -159,6 +164,7 @@ class XdsServer:
         """The source has news for these nodes (None: for all)."""
         for node_id in list(self._sessions) if node_ids is None else node_ids:
             for session in self._sessions.get(node_id, ()):
+                self.meter.waiting(node_id, monotonic())
                 session.stale = True
                 session.wake.set()
 
@@ -231,6 +237,7 @@ class XdsServer:
         """One reader task, one writer woken by an event; the newest snapshot wins, nothing queues up."""
         node_id = session.node_id
         self._sessions.setdefault(node_id, set()).add(session)
+        self.meter.streams += 1
         self._ledger.connected(node_id, str(session.peer.identity), session.peer.expires, self._now())
         log.info("proxy.connected", node=node_id, peer=str(session.peer.identity))
         reader = asyncio.ensure_future(self._read(session, service, stream, requests))
@@ -246,8 +253,11 @@ class XdsServer:
                     stream.offer(snapshot.only(service.type_url) if service.type_url else snapshot)
                     self._ledger.offered(node_id, revision, snapshot)
                 for response in stream.pending():
-                    yield schema.encode(response)
+                    body = schema.encode(response)
+                    self.meter.sent(response.type_url, len(body))  # pyright: ignore[reportAttributeAccessIssue] - upb
+                    yield body
                 if stream.is_settled and not session.stale:
+                    self.meter.settled(node_id, monotonic())
                     self._ledger.settled(node_id, stream.refused)
                 await session.wake.wait()
                 session.wake.clear()
@@ -263,6 +273,8 @@ class XdsServer:
             expiry.cancel()
             reader.cancel()
             self._sessions[node_id].discard(session)
+            self.meter.streams -= 1
+            self.meter.disconnected(node_id)
             if not self._sessions[node_id]:
                 del self._sessions[node_id]
             self._ledger.disconnected(node_id, self._now())
@@ -280,6 +292,7 @@ class XdsServer:
                 case Acked(type_url, _):
                     self._ledger.acked(session.node_id, type_url)
                 case Nacked(type_url, _, message):
+                    self.meter.nacked(type_url)
                     self._ledger.nacked(session.node_id, type_url, message, self._now())
                     log.warning("proxy.nacked", node=session.node_id, type=type_url, message=message)
                 case None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 
 class Metrics:
     def __init__(self) -> None:
         self._answers: Counter[tuple[str, int]] = Counter()
+        self._sections: list[Callable[[], Iterable[str]]] = []
         self._gauges: dict[str, tuple[str, Callable[[], float]]] = {}
+
+    def section(self, lines: Callable[[], Iterable[str]]) -> None:
+        """Another part's own lines, in Prometheus text."""
+        self._sections.append(lines)
 
     def gauge(self, name: str, help_: str, read: Callable[[], float]) -> None:
         self._gauges[name] = (help_, read)
@@ -27,4 +32,6 @@ class Metrics:
             lines.append(f'pylis_api_requests_total{{method="{method}",code="{status}"}} {count}')
         for name, (help_, read) in sorted(self._gauges.items()):
             lines += [f"# HELP {name} {help_}", f"# TYPE {name} gauge", f"{name} {read()}"]
+        for section in self._sections:
+            lines += section()
         return "\n".join(lines) + "\n"

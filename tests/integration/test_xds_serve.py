@@ -18,7 +18,7 @@ from ca import keys
 from ca.keystore import MemoryKeystore
 from ca.service import CertificateAuthority
 from ca.spiffe_id import SpiffeId, TrustDomain, workload_id
-from xds import schema
+from xds import health, schema
 from xds.errors import NotAuthorizedError
 from xds.ledger import Ledger, ProxyStatus, State
 from xds.serve import DELTA_ADS, AddressInUseError, ServerIdentity, XdsServer, methods, peer_of
@@ -448,3 +448,26 @@ async def test_stopping_ends_the_streams_and_leaves_no_task() -> None:
             assert (await stream.end())[0] is grpc.StatusCode.UNAVAILABLE
     assert one.status.state is State.LOST
     await until(lambda: asyncio.all_tasks() <= before)
+
+
+async def test_the_port_says_that_it_serves(connect: Connect) -> None:
+    check = (await connect()).unary_unary(health.CHECK)
+    assert await check(b"", timeout=5) == health.SERVING
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await check(b"\x0a\x01x", timeout=5)
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_pushes_are_measured(running: Running, connect: Connect) -> None:
+    stream = await a_stream(await connect())
+    await stream.say(CLUSTER, response_nonce=(await stream.hear()).nonce)
+    running.source.change(a_cluster("b"))
+    running.server.publish()
+    changed = await stream.hear()
+    await stream.say(CLUSTER, response_nonce=changed.nonce)
+    # a is to go, and goes after b is there
+    await until(lambda: "pylis_xds_push_seconds_count 1" in list(running.server.meter.lines()))
+    lines = list(running.server.meter.lines())
+    assert "pylis_xds_streams 1" in lines and "pylis_xds_waiting 0" in lines
+    stream.call.cancel()
+    await until(lambda: "pylis_xds_streams 0" in list(running.server.meter.lines()))
