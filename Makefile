@@ -8,7 +8,7 @@ CASES ?= ../shared/cases/policy
 SEEDS ?= 1 2 3 4 5 6 7 8 9 10
 REQUESTS ?= 2000
 
-.PHONY: venv dev demo demo-docker test-docker bench-docker test check golden schema bench bench-scale soak clean test-envoy-cases test-envoy-random
+.PHONY: conformance venv dev demo demo-docker test-docker bench-docker test check golden schema bench bench-scale soak clean test-envoy-cases test-envoy-random
 
 venv: $(VENV)/.users
 
@@ -61,6 +61,9 @@ demo-docker: venv
 
 golden: dev
 	$(BIN)/python -m pytest tests/golden -q --golden-rewrite
+
+conformance: dev
+	$(BIN)/python tests/spiffe/report.py
 
 schema: dev
 	$(BIN)/python -m xds.schema.derive

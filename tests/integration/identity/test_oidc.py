@@ -39,7 +39,7 @@ def test_a_token_is_verified_by_discovery_alone(control_plane: Server) -> None:
         jwt.decode(token, key, algorithms=algorithms, audience="other")
 
 
-@pytest.mark.spiffe("F-09", "F-13", "F-18", "F-19", "F-20", "F-31", "F-32")
+@pytest.mark.spiffe("F-09", "F-10", "F-13", "F-18", "F-19", "F-20", "F-31", "F-32")
 def test_the_bundle_is_served_to_anybody(control_plane: Server) -> None:
     context = ssl.create_default_context(cadata=control_plane.ca_pem)
     document = fetch(f"{control_plane.api}/.well-known/spiffe/bundle", context)

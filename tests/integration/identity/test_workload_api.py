@@ -1,242 +1,204 @@
-"""The agent's socket, asked by SPIFFE's own Python client, and by one that breaks the rules."""
+"""The agent's socket, asked by py-spiffe and by bare gRPC: what SPIFFE wants of a Workload API server.
+
+Source: SPIFFE_Workload_Endpoint, SPIFFE_Workload_API.
+"""
 
 from __future__ import annotations
 
-import os
+import socket
+import stat
+import subprocess
+import sys
 import threading
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
-from spiffe import SpiffeId, TrustDomain, WorkloadApiClient, X509Source
-from spiffe._proto import workload_pb2
+from spiffe import TrustDomain, WorkloadApiClient
+
+from agent.workload_schema import SERVICE, message
 
 Plane = Any
-DOMAIN = TrustDomain("example.org")
-SERVICE = "/SpiffeWorkloadAPI/"
-QUARANTINE = {"apiVersion": "pylis.io/v1alpha1", "kind": "Quarantine"}
+HEADER = (("workload.spiffe.io", "true"),)
+TD = TrustDomain("example.org")
 
 
-@pytest.fixture(scope="module")
-def control_plane(shared_control_plane: Plane) -> Plane:
-    return shared_control_plane
+@contextmanager
+def channel(agent: Any) -> Iterator[grpc.Channel]:
+    with grpc.insecure_channel(f"unix://{agent.socket}") as opened:
+        yield opened
 
 
-@pytest.fixture(scope="module")
+def first(agent: Any, method: str, body: bytes = b"", metadata: Any = HEADER) -> bytes:
+    """The first message of a stream, or the answer. Raises: grpc.RpcError."""
+    with channel(agent) as opened:
+        if method in ("FetchJWTSVID", "ValidateJWTSVID"):
+            return opened.unary_unary(SERVICE + method)(body, metadata=metadata, timeout=30)
+        return next(iter(opened.unary_stream(SERVICE + method)(body, metadata=metadata, timeout=30)))
+
+
+def refusal(agent: Any, method: str, body: bytes = b"", metadata: Any = HEADER) -> grpc.StatusCode:
+    with pytest.raises(grpc.RpcError) as refused:
+        first(agent, method, body, metadata)
+    return refused.value.code()  # type: ignore[attr-defined] - grpc's errors are calls, too
+
+
+def listening_tcp(pid: int) -> set[str]:
+    """Inodes of the process's listening TCP sockets."""
+    tables = (Path(f"/proc/{pid}/net/{name}").read_text().splitlines()[1:] for name in ("tcp", "tcp6"))
+    listening = {
+        f"socket:[{line.split()[9]}]" for table in tables for line in table if line.split()[3] == "0A"
+    }
+    return listening & {str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir()}
+
+
+@pytest.fixture
 def agent(control_plane: Plane) -> Any:
     control_plane.register("orders", hint="main")
-    return control_plane.join("one")
+    one = control_plane.join("one")
+    control_plane.until(lambda: one.status.get("identities"))
+    return one
 
 
-@pytest.fixture
-def registered(control_plane: Plane) -> Iterator[Callable[..., None]]:
-    """Registers; whatever the test does, it is gone afterwards."""
-    made: list[str] = []
-
-    def register(account: str, **spec: Any) -> None:
-        control_plane.register(account, **spec)
-        made.append(account)
-
-    yield register
-    for account in made:
-        control_plane.run("delete", "workloadregistration", account, "-n", "default")
-
-
-@pytest.fixture
-def client(agent: Any) -> Iterator[WorkloadApiClient]:
-    one = WorkloadApiClient(f"unix://{agent.socket}")
-    yield one
-    one.close()
+@pytest.mark.spiffe(
+    "E-01", "E-02", "E-03", "E-04", "E-05", "E-08", "E-13", "E-15", "E-21", "A-01", "A-26", "A-28"
+)
+def test_a_workload_gets_everything_by_asking_on_the_socket(agent: Any) -> None:
+    assert stat.S_ISSOCK(agent.socket.stat().st_mode)
+    assert not listening_tcp(agent.process.pid)
+    with WorkloadApiClient(f"unix://{agent.socket}") as client:
+        svid = client.fetch_x509_svid()
+        token = client.fetch_jwt_svid(audience={"db", "cache"})
+        assert str(svid.spiffe_id) == str(token.spiffe_id) == "spiffe://example.org/ns/default/sa/orders"
+        assert set(token.audience) == {"db", "cache"}
+        assert client.fetch_x509_bundles().get_bundle_for_trust_domain(TD)
+        assert client.fetch_jwt_bundles().get_bundle_for_trust_domain(TD)
 
 
-def ids(svids: list[Any]) -> list[str]:
-    return [str(svid.spiffe_id) for svid in svids]
+@pytest.mark.spiffe("E-07")
+@pytest.mark.parametrize("metadata", [(), (("workload.spiffe.io", "True"),), (*HEADER, *HEADER)])
+def test_without_the_header_nothing_is_said(agent: Any, metadata: Any) -> None:
+    for method in ("FetchX509SVID", "FetchX509Bundles", "FetchJWTSVID", "FetchJWTBundles", "ValidateJWTSVID"):
+        assert refusal(agent, method, metadata=metadata) is grpc.StatusCode.INVALID_ARGUMENT
 
 
-def name(account: str) -> str:
-    return f"spiffe://example.org/ns/default/sa/{account}"
+@pytest.mark.spiffe("E-14", "E-18", "A-19", "A-24", "A-30", "A-34")
+def test_a_process_that_is_not_registered_is_told_so_at_once(control_plane: Plane) -> None:
+    control_plane.register("other", selectors=["unix:uid:4294967294"])
+    agent = control_plane.join("one")
+    body = message("JWTSVIDRequest")(audience=["db"]).SerializeToString()
+    for method in ("FetchX509SVID", "FetchX509Bundles", "FetchJWTBundles"):
+        assert refusal(agent, method) is grpc.StatusCode.PERMISSION_DENIED
+    assert refusal(agent, "FetchJWTSVID", body) is grpc.StatusCode.PERMISSION_DENIED
 
 
-def until_held(control_plane: Plane, client: WorkloadApiClient, *accounts: str) -> None:
-    wanted = [name(account) for account in accounts]
-    control_plane.until(lambda: _held(client) == wanted, f"never held {wanted}")
+@pytest.mark.spiffe("A-27", "A-30")
+def test_a_token_for_each_identity_or_for_the_one_that_is_asked_for(control_plane: Plane) -> None:
+    for name in ("orders", "audit"):
+        control_plane.register(name)
+    agent = control_plane.join("one")
+    control_plane.until(lambda: len(agent.status.get("identities", [])) == 2)
+
+    def ids(spiffe_id: str = "") -> list[str]:
+        body = message("JWTSVIDRequest")(audience=["db"], spiffe_id=spiffe_id).SerializeToString()
+        return [
+            s.spiffe_id
+            for s in message("JWTSVIDResponse").FromString(first(agent, "FetchJWTSVID", body)).svids
+        ]
+
+    assert len(ids()) == 2
+    (wanted, _) = ids()
+    assert ids(wanted) == [wanted]
+    body = message("JWTSVIDRequest")(
+        audience=["db"], spiffe_id="spiffe://example.org/ns/x/sa/y"
+    ).SerializeToString()
+    assert refusal(agent, "FetchJWTSVID", body) is grpc.StatusCode.PERMISSION_DENIED
 
 
-def _held(client: WorkloadApiClient) -> list[str]:
-    try:
-        return ids(client.fetch_x509_svids(timeout=10))
-    except Exception:  # not registered yet, being issued
-        return []
+@pytest.mark.spiffe("A-11", "A-38")
+def test_what_is_mandatory_in_a_request_must_be_there(agent: Any) -> None:
+    half = [message("ValidateJWTSVIDRequest")(audience="db"), message("ValidateJWTSVIDRequest")(svid="x")]
+    for method, body in (("FetchJWTSVID", b""), *(("ValidateJWTSVID", h.SerializeToString()) for h in half)):
+        assert refusal(agent, method, body) is grpc.StatusCode.INVALID_ARGUMENT
 
 
-def test_each_call_answers_as_the_client_expects(control_plane: Plane, client: WorkloadApiClient) -> None:
-    until_held(control_plane, client, "orders")
-    svid = client.fetch_x509_svid(timeout=10)
-    assert (str(svid.spiffe_id), len(svid.cert_chain)) == (name("orders"), 2)
-    context = client.fetch_x509_context(timeout=10)
-    assert context.default_svid.spiffe_id == svid.spiffe_id
-    authorities = client.fetch_x509_bundles(timeout=10).get_bundle_for_trust_domain(DOMAIN).x509_authorities
-    assert len(authorities) == 1
-    token = client.fetch_jwt_svid({"db", "web"}, timeout=10)
-    assert (str(token.spiffe_id), set(token.audience)) == (name("orders"), {"db", "web"})
-    assert 0 < token.expiry - datetime.now(UTC).timestamp() <= 300
-    keys = client.fetch_jwt_bundles(timeout=10).get_bundle_for_trust_domain(DOMAIN).jwt_authorities
-    assert len(keys) == 1
-    checked = client.validate_jwt_svid(token.token, "db", timeout=10)
-    assert checked.spiffe_id == token.spiffe_id
+@pytest.mark.spiffe("A-36", "A-37", "A-38")
+def test_the_agent_validates_tokens_and_gives_their_claims(agent: Any) -> None:
+    with WorkloadApiClient(f"unix://{agent.socket}") as client:
+        token = client.fetch_jwt_svid(audience={"db"}).token
+    body = message("ValidateJWTSVIDRequest")(audience="db", svid=token).SerializeToString()
+    answer = message("ValidateJWTSVIDResponse").FromString(first(agent, "ValidateJWTSVID", body))
+    assert answer.spiffe_id == "spiffe://example.org/ns/default/sa/orders"
+    assert b"aud" in answer.claims
+    for audience, svid in (("web", token), ("db", token[:-4] + "AAAA"), ("db", "x.y")):
+        body = message("ValidateJWTSVIDRequest")(audience=audience, svid=svid).SerializeToString()
+        assert refusal(agent, "ValidateJWTSVID", body) is grpc.StatusCode.INVALID_ARGUMENT
 
 
-def test_a_token_for_somebody_else_or_of_another_identity_is_refused(
-    control_plane: Plane, client: WorkloadApiClient
-) -> None:
-    until_held(control_plane, client, "orders")
-    token = client.fetch_jwt_svid({"db"}, timeout=10).token
-    with pytest.raises(Exception, match="is for db, not for web"):
-        client.validate_jwt_svid(token, "web", timeout=10)
-    with pytest.raises(Exception, match="signature is wrong"):
-        client.validate_jwt_svid(f"{token[:-8]}AAAAAAAA", "db", timeout=10)
-    with pytest.raises(Exception, match="not the caller's"):
-        client.fetch_jwt_svid({"db"}, SpiffeId(name("ledger")), timeout=10)
-    assert str(client.fetch_jwt_svid({"db"}, SpiffeId(name("orders")), timeout=10).spiffe_id) == name(
-        "orders"
+@pytest.mark.spiffe("A-41", "A-02", "E-20")
+def test_what_is_not_the_workload_api_is_unimplemented(agent: Any) -> None:
+    for method in ("FetchWITSVID", "FetchWITBundles", "Anything"):
+        assert refusal(agent, method) is grpc.StatusCode.UNIMPLEMENTED
+
+
+@pytest.mark.spiffe("A-05", "A-06", "A-52")
+def test_a_stream_speaks_at_once_and_at_every_change(control_plane: Plane, agent: Any) -> None:
+    seen: list[set[str]] = []
+    came = threading.Condition()
+    with channel(agent) as opened:
+        call = opened.unary_stream(f"{SERVICE}FetchX509SVID")(b"", metadata=HEADER)
+
+        def read() -> None:
+            try:
+                for body in call:
+                    with came:
+                        seen.append(
+                            {svid.spiffe_id for svid in message("X509SVIDResponse").FromString(body).svids}
+                        )
+                        came.notify_all()
+            except grpc.RpcError:
+                return
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        with came:
+            assert came.wait_for(lambda: seen, 60)
+        control_plane.register("audit", hint="a" * 64)
+        with came:
+            assert came.wait_for(lambda: len(seen[-1]) == 2, 60)
+        call.cancel()
+        reader.join(60)
+
+
+@pytest.mark.spiffe("E-17")
+def test_an_agent_that_does_not_know_yet_says_that_it_may_pass(control_plane: Plane, agent: Any) -> None:
+    agent.process.terminate()
+    agent.process.communicate(timeout=60)
+    control_plane.process.terminate()
+    control_plane.process.communicate(timeout=60)
+    arguments = [
+        "agent",
+        "run",
+        "--data-dir",
+        str(agent.data_dir),
+        "--socket",
+        str(agent.socket),
+        "--no-envoy",
+    ]
+    agent.process = subprocess.Popen(
+        [sys.executable, "-m", "controlplane.cli", *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
 
+    def listens() -> bool:
+        with socket.socket(socket.AF_UNIX) as one:
+            return one.connect_ex(str(agent.socket)) == 0
 
-def test_several_identities_come_in_order_with_their_hints_and_leave_one_by_one(
-    control_plane: Plane, agent: Any, client: WorkloadApiClient, registered: Callable[..., None]
-) -> None:
-    until_held(control_plane, client, "orders")
-    seen: list[list[str]] = []
-    news = threading.Condition()
-
-    def on_success(context: Any) -> None:
-        with news:
-            seen.append(ids(context.x509_svids))
-            news.notify_all()
-
-    def waits_for(*wanted: str) -> None:
-        with news:
-            assert news.wait_for(lambda: seen and seen[-1] == list(wanted), 60), seen
-
-    stream = client.stream_x509_contexts(on_success, lambda _: None)
-    first, second = name("orders"), name("second")
-    waits_for(first)
-    registered("second", hint="batch")
-    waits_for(first, second)
-    assert ids(client.fetch_jwt_svids({"db"}, timeout=10)) == [first, second]
-    answer: Any = workload_pb2.X509SVIDResponse.FromString(first_answer(agent.socket, "FetchX509SVID"))
-    assert [svid.hint for svid in answer.svids] == ["main", "batch"]
-    control_plane.run("delete", "workloadregistration", "second", "-n", "default")
-    waits_for(first)
-    stream.cancel()
-
-
-def test_a_source_follows_a_rotation_without_being_asked_again(
-    control_plane: Plane, agent: Any, client: WorkloadApiClient
-) -> None:
-    until_held(control_plane, client, "orders")
-    with X509Source(socket_path=f"unix://{agent.socket}", timeout_in_seconds=20) as source:
-
-        def serial() -> int:
-            return int(source.get_x509_context().default_svid.leaf.serial_number)
-
-        before = serial()
-        control_plane.register("orders", hint="main", x509TTL="2h")  # another certificate
-        control_plane.until(lambda: serial() != before, "the source kept the old SVID")
-
-
-def test_who_is_cut_off_loses_stream_and_tokens_until_it_is_lifted(
-    control_plane: Plane, client: WorkloadApiClient, registered: Callable[..., None]
-) -> None:
-    registered("db")
-    until_held(control_plane, client, "db", "orders")
-    token = client.fetch_jwt_svid({"web"}, SpiffeId(name("orders")), timeout=10).token
-    spec = {"spiffeIDs": [name("orders")]}
-    control_plane.apply({**QUARANTINE, "metadata": {"name": "q"}, "spec": spec})
-    until_held(control_plane, client, "db")
-    with pytest.raises(Exception, match="quarantine"):
-        client.validate_jwt_svid(token, "web", timeout=10)
-    with pytest.raises(Exception, match="not the caller's"):
-        client.fetch_jwt_svid({"web"}, SpiffeId(name("orders")), timeout=10)
-    control_plane.run("delete", "quarantine", "q")
-    until_held(control_plane, client, "db", "orders")
-    assert client.validate_jwt_svid(token, "web", timeout=10)
-
-
-def test_nobody_is_told_at_once_that_he_is_nobody(
-    new_control_plane: Callable[..., Plane],
-) -> None:
-    other = new_control_plane()
-    other.register("others", selectors=[f"unix:uid:{os.getuid() + 1}"])
-    agent = other.join("one")
-    client = WorkloadApiClient(f"unix://{agent.socket}")
-    with pytest.raises(Exception, match="no identity issued"):
-        client.fetch_x509_svid(timeout=10)
-    with pytest.raises(Exception, match="no identity issued"):
-        client.fetch_jwt_svid({"db"}, timeout=10)
-    client.close()
-
-
-Metadata = list[tuple[str, str]]
-GOOD: Metadata = [("workload.spiffe.io", "true")]
-
-
-def first_answer(socket: Path, method: str, body: bytes = b"", metadata: Metadata = GOOD) -> bytes:
-    with grpc.insecure_channel(
-        f"unix://{socket}", options=[("grpc.use_local_subchannel_pool", 1)]
-    ) as channel:
-        call: Callable[..., Any] = channel.unary_stream(f"{SERVICE}{method}")
-        found: bytes = next(call(body, metadata=metadata, timeout=20))
-        return found
-
-
-def raw(socket: Path, method: str, body: bytes, metadata: Metadata) -> grpc.StatusCode:
-    try:
-        first_answer(socket, method, body, metadata)
-    except grpc.RpcError as error:
-        code: grpc.StatusCode = error.code()
-        return code
-    return grpc.StatusCode.OK
-
-
-@pytest.mark.parametrize(
-    "method",
-    ["FetchX509SVID", "FetchX509Bundles", "FetchJWTSVID", "FetchJWTBundles", "ValidateJWTSVID"],
-)
-def test_the_header_is_asked_for_before_anything_else(agent: Any, method: str) -> None:
-    for metadata in ([], [("workload.spiffe.io", "false")], [("workload.spiffe.io", "True")], [*GOOD, *GOOD]):
-        assert raw(agent.socket, method, b"", metadata) is grpc.StatusCode.INVALID_ARGUMENT
-
-
-def test_what_a_request_lacks_is_said_as_invalid(
-    control_plane: Plane, agent: Any, client: WorkloadApiClient
-) -> None:
-    until_held(control_plane, client, "orders")
-    jwt_request: Any = workload_pb2.JWTSVIDRequest
-    validate: Any = workload_pb2.ValidateJWTSVIDRequest
-    bodies = [
-        ("FetchJWTSVID", b""),
-        ("FetchJWTSVID", jwt_request(audience=[""]).SerializeToString()),
-        ("FetchJWTSVID", jwt_request(audience=["a"], spiffe_id="nonsense").SerializeToString()),
-        ("FetchJWTSVID", b"\xff\xff"),
-        ("ValidateJWTSVID", b""),
-        ("ValidateJWTSVID", validate(audience="a").SerializeToString()),
-        ("ValidateJWTSVID", validate(svid="a.b.c").SerializeToString()),
-        ("ValidateJWTSVID", validate(audience="a", svid="a.b.c").SerializeToString()),
-    ]
-    for method, body in bodies:
-        assert raw(agent.socket, method, body, GOOD) is grpc.StatusCode.INVALID_ARGUMENT, (method, body)
-    for method in ("FetchWITSVID", "FetchWITBundles"):
-        assert raw(agent.socket, method, b"", GOOD) is grpc.StatusCode.UNIMPLEMENTED
-
-
-def test_a_large_message_is_refused_and_the_connection_goes_on(agent: Any) -> None:
-    with grpc.insecure_channel(f"unix://{agent.socket}") as channel:
-        call: Any = channel.unary_stream(f"{SERVICE}FetchX509SVID")
-        with pytest.raises(grpc.RpcError) as refused:
-            next(call(b"\x00" * (2 << 20), metadata=GOOD, timeout=20))
-        assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert next(call(b"", metadata=GOOD, timeout=20))
+    control_plane.until(listens)
+    assert refusal(agent, "FetchX509SVID") is grpc.StatusCode.UNAVAILABLE
+    control_plane.start()
+    control_plane.until(lambda: agent.status.get("identities"))

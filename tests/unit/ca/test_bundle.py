@@ -23,27 +23,32 @@ def bundle() -> TrustBundle:
     return CertificateAuthority.open(TD, MemoryKeystore()).bundle
 
 
+@pytest.mark.spiffe("B-03", "B-04", "B-06", "B-07")
 def test_both_forms_are_read_back(bundle: TrustBundle) -> None:
     assert bundles.from_pem(TD, bundle.to_pem().encode()).x509_authorities == bundle.x509_authorities
     assert bundles.from_spiffe(TD, json.dumps(bundle.to_spiffe())) == bundle
 
 
+@pytest.mark.spiffe("X-22", "X-23", "X-24", "X-25", "B-08", "B-12", "B-13", "B-15")
 def test_an_entry_holds_what_spiffe_wants_and_no_more(bundle: TrustBundle) -> None:
     document = bundle.to_spiffe()
     entry, _ = document["keys"]
     assert set(entry) == {"kty", "crv", "x", "y", "use", "x5c"}
     assert (entry["use"], entry["kty"], entry["crv"], len(entry["x5c"])) == ("x509-svid", "EC", "P-256", 1)
     assert base64.b64decode(entry["x5c"][0]) == bundle.x509_authorities[0]
+    bundle.certificates[0].verify_directly_issued_by(bundle.certificates[0])  # self-signed
     point = bundle.certificates[0].public_key().public_numbers()  # type: ignore[union-attr] - an EC key
     assert int.from_bytes(base64.urlsafe_b64decode(entry["x"] + "=="), "big") == point.x
     assert len(entry["x"]) == len(entry["y"]) == 43
     assert set(document) == {"keys", "spiffe_sequence", "spiffe_refresh_hint"}
 
 
+@pytest.mark.spiffe("B-02", "B-08")
 def test_an_empty_bundle_is_a_valid_one() -> None:
     assert bundles.from_spiffe(TD, '{"keys": []}').x509_authorities == ()
 
 
+@pytest.mark.spiffe("X-26", "B-09", "B-16")
 def test_entries_of_other_use_or_without_certificate_are_passed_over(bundle: TrustBundle) -> None:
     good: dict[str, Any] = bundle.to_spiffe()["keys"][0]
     without = {k: v for k, v in good.items() if k != "x5c"}
@@ -60,6 +65,7 @@ def test_entries_of_other_use_or_without_certificate_are_passed_over(bundle: Tru
     assert found.x509_authorities == bundle.x509_authorities
 
 
+@pytest.mark.spiffe("X-27")
 def test_only_the_first_certificate_of_an_entry_counts(bundle: TrustBundle) -> None:
     entry: dict[str, Any] = bundle.to_spiffe()["keys"][0]
     entry["x5c"].append("nonsense")

@@ -32,6 +32,7 @@ def test_certificates_of_the_profile_have_no_problems(pki: Any) -> None:
     assert check.authority_problems(root.certificate) == []
 
 
+@pytest.mark.spiffe("X-02", "X-03", "X-20", "X-21")
 @pytest.mark.parametrize(
     ("ids", "reason"),
     [
@@ -55,6 +56,7 @@ def test_a_leaf_without_names_has_no_id(pki: Any) -> None:
         check.spiffe_id(certificate)
 
 
+@pytest.mark.spiffe("X-04")
 def test_with_an_empty_subject_the_names_are_critical(pki: Any) -> None:
     san = (pki.uris("spiffe://example.org/w"), False)
     assert "not critical" in leaf_problems(
@@ -62,6 +64,7 @@ def test_with_an_empty_subject_the_names_are_critical(pki: Any) -> None:
     )
 
 
+@pytest.mark.spiffe("X-12", "X-14", "X-15", "X-19")
 @pytest.mark.parametrize(
     ("names", "critical", "reason"),
     [
@@ -76,10 +79,12 @@ def test_the_key_usage_of_a_leaf(pki: Any, names: tuple[str, ...], critical: boo
     assert reason in leaf_problems(pki, changed(pki.leaf_extensions(), x509.KeyUsage, key_usage))
 
 
+@pytest.mark.spiffe("X-12")
 def test_a_leaf_without_key_usage(pki: Any) -> None:
     assert "has no key usage" in leaf_problems(pki, changed(pki.leaf_extensions(), x509.KeyUsage))
 
 
+@pytest.mark.spiffe("X-17")
 @pytest.mark.parametrize("one", [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
 def test_extended_key_usage_has_both_uses_or_is_absent(pki: Any, one: ObjectIdentifier) -> None:
     half = (x509.ExtendedKeyUsage([one]), False)
@@ -89,6 +94,7 @@ def test_extended_key_usage_has_both_uses_or_is_absent(pki: Any, one: ObjectIden
     assert leaf_problems(pki, changed(pki.leaf_extensions(), x509.ExtendedKeyUsage)) == ""
 
 
+@pytest.mark.spiffe("X-08", "X-10", "X-19")
 def test_a_signing_certificate_authenticates_nobody(pki: Any) -> None:
     limits = (x509.BasicConstraints(ca=True, path_length=None), True)
     assert "signing certificate" in leaf_problems(
@@ -108,6 +114,7 @@ def test_every_reason_is_told(pki: Any) -> None:
     assert len(found) >= 5
 
 
+@pytest.mark.spiffe("X-09", "X-12", "X-13")
 def test_what_an_authority_must_have(pki: Any) -> None:
     good = pki.authority_extensions()
     not_ca = (x509.BasicConstraints(ca=False, path_length=None), True)
@@ -119,6 +126,7 @@ def test_what_an_authority_must_have(pki: Any) -> None:
     )
 
 
+@pytest.mark.spiffe("X-06")
 @pytest.mark.parametrize(
     ("ids", "reason"),
     [

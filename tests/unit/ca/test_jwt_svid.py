@@ -202,7 +202,7 @@ def test_not_before_is_kept() -> None:
     assert "time of issue" in problems(made(iat="x"))
 
 
-@pytest.mark.spiffe("J-17", "B-10", "ID-21")
+@pytest.mark.spiffe("J-17", "B-10", "ID-21", "A-14", "A-31")
 def test_only_the_bundles_jwt_keys_verify() -> None:
     assert "its signature is wrong" in problems(made(), key=ec.generate_private_key(ec.SECP256R1()))
     head, body, signature = made().split(".")

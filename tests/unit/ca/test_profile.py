@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
@@ -14,6 +15,7 @@ NOW = datetime(2026, 6, 1, tzinfo=UTC)
 TD = TrustDomain.parse("example.org")
 
 
+@pytest.mark.spiffe("X-01", "X-04", "X-10", "X-12", "X-14", "X-15", "X-16", "X-17", "X-28", "X-29", "ID-21")
 def test_a_leaf_says_what_the_profile_wants() -> None:
     key, issuer = keys.new_key(), keys.new_key()
     leaf = profile.Leaf(workload_id(TD, "a", "b"), key.public_key(), NOW, NOW + timedelta(hours=1), 5)
@@ -28,6 +30,7 @@ def test_a_leaf_says_what_the_profile_wants() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.spiffe("ID-18", "ID-19", "ID-20", "X-05", "X-06", "X-07", "X-09", "X-12", "X-13", "X-28")
 def test_an_authority_says_what_the_profile_wants() -> None:
     key = keys.new_key()
     wanted = profile.Authority(TD, "root", key.public_key(), NOW, NOW + timedelta(days=1), 5, 0)

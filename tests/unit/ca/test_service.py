@@ -88,6 +88,7 @@ def openssl_says(authority: CertificateAuthority, directory: Path) -> tuple[int,
     return done.returncode, done.stdout
 
 
+@pytest.mark.spiffe("F-17", "F-30")
 def test_names_come_from_who_asks() -> None:
     authority = an_authority(Clock())
     assert names(authority.issue(REGISTRATION, a_csr())) == [str(REGISTRATION.spiffe_id), "orders.shop"]

@@ -10,6 +10,7 @@ from ca.spiffe_id import SpiffeId, TrustDomain, agent_id, agent_name, server_id,
 TD = TrustDomain.parse("example.org")
 
 
+@pytest.mark.spiffe("ID-02", "ID-09", "ID-14")
 @pytest.mark.parametrize(
     "text",
     [
@@ -25,6 +26,22 @@ def test_a_valid_id_is_kept_as_written(text: str) -> None:
     assert str(SpiffeId.parse(text)) == text
 
 
+@pytest.mark.spiffe(
+    "ID-01",
+    "ID-02",
+    "ID-03",
+    "ID-04",
+    "ID-05",
+    "ID-06",
+    "ID-07",
+    "ID-08",
+    "ID-10",
+    "ID-11",
+    "ID-12",
+    "ID-13",
+    "ID-15",
+    "ID-16",
+)
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -61,6 +78,7 @@ def test_the_first_broken_rule_is_named(text: str, reason: str) -> None:
     assert reason in str(caught.value)
 
 
+@pytest.mark.spiffe("ID-17")
 def test_paths_differ_by_case() -> None:
     assert SpiffeId.parse("spiffe://td/A") != SpiffeId.parse("spiffe://td/a")
 

@@ -21,6 +21,7 @@ def constrained(pki: Any, constraints: x509.NameConstraints) -> list[Any]:
     return [*pki.authority_extensions(0), (constraints, True)]
 
 
+@pytest.mark.spiffe("X-18")
 def test_a_chain_to_the_bundle_is_valid(pki: Any) -> None:
     root = pki.root()
     issuing = pki.issuing(root)
@@ -35,6 +36,7 @@ def test_the_order_of_intermediates_does_not_matter(pki: Any) -> None:
     assert problems(pki, [pki.leaf(lower), upper, lower], pki.bundle(root)) == ""
 
 
+@pytest.mark.spiffe("X-18")
 @pytest.mark.parametrize(
     ("later", "reason"), [(-timedelta(hours=2), "not valid before"), (timedelta(hours=2), "expired at")]
 )
@@ -65,11 +67,13 @@ def test_a_leaf_signs_nothing(pki: Any) -> None:
     assert "cA is not set" in problems(pki, [pki.leaf(thief), thief], pki.bundle(root))
 
 
+@pytest.mark.spiffe("X-08")
 def test_an_authority_is_no_workload(pki: Any) -> None:
     root = pki.root()
     assert "signing certificate" in problems(pki, [pki.issuing(root)], pki.bundle(root))
 
 
+@pytest.mark.spiffe("X-18")
 def test_the_path_length_limits_authorities_below(pki: Any) -> None:
     root = pki.root()
     upper = pki.make("upper", root, pki.authority_extensions(0))
@@ -77,6 +81,7 @@ def test_the_path_length_limits_authorities_below(pki: Any) -> None:
     assert "at most 0" in problems(pki, [pki.leaf(lower), lower, upper], pki.bundle(root))
 
 
+@pytest.mark.spiffe("X-11")
 @pytest.mark.parametrize(
     ("permitted", "excluded", "valid"),
     [
@@ -104,12 +109,14 @@ def test_uri_name_constraints_bind_the_trust_domain(
     assert valid or "name constraints" in found
 
 
+@pytest.mark.spiffe("B-01")
 def test_the_bundle_of_another_trust_domain_says_nothing(pki: Any) -> None:
     root = pki.root()
     foreign = TrustBundle(TrustDomain.parse("other.org"), (root.der,))
     assert "its trust domain is example.org" in problems(pki, [pki.leaf(root)], foreign)
 
 
+@pytest.mark.spiffe("B-10")
 def test_an_empty_bundle_revokes(pki: Any) -> None:
     assert "revoked" in problems(pki, [pki.leaf(pki.root())], pki.bundle())
 
@@ -140,6 +147,7 @@ def test_one_good_path_is_enough(pki: Any) -> None:
     assert problems(pki, [pki.leaf(issuing), old, issuing], pki.bundle(root)) == ""
 
 
+@pytest.mark.spiffe("X-18")
 def test_policy_constraints_are_not_passed_over(pki: Any) -> None:
     root = pki.root()
     issuing = pki.issuing(root, [*pki.authority_extensions(0), (x509.PolicyConstraints(0, None), True)])

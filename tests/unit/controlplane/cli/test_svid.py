@@ -174,6 +174,7 @@ def test_an_empty_bundle_revokes() -> None:
     assert "revoked" in answer("verify", "--bundle", "empty.json", "D/svid.pem", code=1)["problems"][0]
 
 
+@pytest.mark.spiffe("ID-22")
 def test_what_cannot_be_read_is_a_mistake_not_a_no() -> None:
     minted()
     Path("nonsense").write_bytes(b"\xff\x00")
