@@ -116,6 +116,8 @@ class AccessPolicy:
             role = self.role_of(binding)
             place = f"{binding.namespace}/{binding.name}" if binding.namespace else binding.name
             for rule in role.rules if role else ():
+                if rule.urls and binding.namespace:
+                    continue  # paths are in no namespace
                 yield rule, f'RBAC: allowed by {_word(binding)} "{place}"'
 
     def role_of(self, binding: Binding) -> Role | None:
@@ -143,7 +145,7 @@ def covers(rule: Rule, wanted: Attributes) -> bool:
 def _single(rule: Rule, namespace: str) -> Iterator[Attributes]:
     """A rule as single permissions; `*` stands for itself: only `*` covers it."""
     for verb in rule.verbs:
-        for url in rule.urls:
+        for url in rule.urls if not namespace else ():
             yield Attributes(verb, url=url)
         for group in rule.groups:
             for resource in rule.resources:

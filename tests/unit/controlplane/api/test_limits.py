@@ -1,0 +1,72 @@
+"""Limits: buckets fill again, guesses end, connections that do not speak are dropped."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from controlplane.api.errors import ApiError
+from controlplane.api.limits import Buckets, Connections, Gate, Limits
+
+
+def test_a_bucket_empties_and_fills() -> None:
+    now = [0.0]
+    buckets = Buckets(rate=2, burst=3, clock=lambda: now[0])
+    assert [buckets.take("a") for _ in range(4)] == [True, True, True, False]
+    assert buckets.take("b"), "one client's bucket is its own"
+    assert buckets.is_empty("a")
+    now[0] = 0.5
+    assert not buckets.is_empty("a")
+    assert [buckets.take("a"), buckets.take("a")] == [True, False]
+
+
+def test_the_gate_counts_requests_runs_and_guesses() -> None:
+    gate = Gate(Limits(rate=0, burst=2, refused=0, refused_burst=2, running=1))
+    gate.admit("a")
+    gate.running = 1
+    with pytest.raises(ApiError, match="busy"):
+        gate.admit("b")
+    gate.running = 0
+    gate.admit("a")
+    with pytest.raises(ApiError) as refused:
+        gate.admit("a")
+    assert refused.value.code == 429
+    gate.may_try("x")
+    assert [gate.refused("x"), gate.refused("x"), gate.refused("x")] == [True, True, False]
+    with pytest.raises(ApiError, match="failed authentications"):
+        gate.may_try("x")
+
+
+class Pipe(asyncio.Transport):
+    def __init__(self) -> None:
+        super().__init__()
+        self.aborted = False
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+async def test_who_says_nothing_is_dropped_and_who_asks_is_not() -> None:
+    connections = Connections(3, head_seconds=0.01, idle_seconds=60)
+    silent, asking = Pipe(), Pipe()
+    connections.opened(silent)
+    connections.opened(asking)
+    connections.busy(asking)
+    reaper = asyncio.create_task(connections.run())
+    async with asyncio.timeout(20):
+        while not silent.aborted:  # noqa: ASYNC110 - a transport tells nobody
+            await asyncio.sleep(0.01)
+    reaper.cancel()
+    assert (asking.aborted, len(connections), connections.dropped) == (False, 1, 1)
+    connections.idle(asking)
+    connections.closed(asking)
+    assert len(connections) == 0
+
+
+def test_there_are_never_more_than_allowed() -> None:
+    connections = Connections(1)
+    first, second = Pipe(), Pipe()
+    connections.opened(first)
+    connections.opened(second)
+    assert (first.aborted, second.aborted) == (False, True)
