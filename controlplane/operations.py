@@ -32,9 +32,11 @@ from controlplane.api.errors import ApiError, bad_request
 from controlplane.api.tokens import TokenInfo, Tokens
 from controlplane.audit import Entry
 from controlplane.node_attestation import JOIN_TOKENS
+from controlplane.proxy_config import resources_json
 from controlplane.resources.workload_registration import MAX_TTL
 from controlplane.store.port import Key, Store
 from xds.ledger import Ledger, ProxyStatus
+from xds.snapshot import Snapshot
 
 MAX_TOKEN_TTL: Final = timedelta(days=1)
 MAX_RECORDS: Final = 10_000
@@ -52,6 +54,7 @@ class Operations:
     ledger: Ledger
     addresses: Callable[[], tuple[str, str]]
     tokens: Tokens
+    snapshot: Callable[[str], tuple[int, Snapshot]]
 
     def table(self) -> dict[tuple[str, str], Operation]:
         return {
@@ -59,6 +62,7 @@ class Operations:
             ("POST", "svids"): self.mint,
             ("POST", "jwt-svids"): self.mint_jwt,
             ("GET", "proxies"): self.proxies,
+            ("GET", "proxyconfigs"): self.proxy_config,
             ("GET", "addresses"): self.where,
             ("GET", "apitokens"): self.list_api_tokens,
             ("POST", "apitokens"): self.create_api_token,
@@ -139,6 +143,14 @@ class Operations:
             text = f"this server mints workload identities of {self.authority.trust_domain.id} only"
             raise bad_request(text)
         return wanted
+
+    async def proxy_config(self, body: Any, _caller: Caller | None) -> Any:
+        """`?name=namespace/name` → what that proxy is told, resource by resource."""
+        name = _text(_object(body), "name")
+        revision, snapshot = self.snapshot(name)
+        if not snapshot.by_type:
+            raise ApiError(404, "NotFound", f"{name} is no workload that is told anything")
+        return {"name": name, "revision": revision, "resources": resources_json(snapshot)}
 
     async def where(self, _body: Any, _caller: Caller | None) -> Any:
         """How agents and sidecars reach this server, and of which trust domain it is."""

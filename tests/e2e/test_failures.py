@@ -96,6 +96,16 @@ def test_traffic_goes_on_without_the_control_plane_and_all_sync_again(mesh: Demo
     assert _ask(mesh, "/admin") == "deny"
 
 
+def test_envoy_holds_what_the_control_plane_says_it_was_told(mesh: DemoMesh) -> None:
+    (admin,) = (mesh.state_dir / "agent" / "run").glob("*catalog*.admin")
+    told = json.loads(mesh.pylis("proxy", "config", "shop/catalog", "-o", "json"))
+    assert {"Cluster", "Listener", "TypedExtensionConfig"} <= {r["type"] for r in told["resources"]}
+    said = json.loads(
+        mesh.pylis("proxy", "config", "shop/catalog", "--diff", "--admin", str(admin), "-o", "json")
+    )
+    assert said["differences"] == []
+
+
 def test_a_second_mesh_in_the_same_place_is_refused(mesh: DemoMesh) -> None:
     other = DemoMesh(Path(mesh.state_dir), quiet=True)
     with pytest.raises(Exception, match="a mesh is running already"):
