@@ -1,0 +1,304 @@
+"""Identity goals: I3 registration to SVID, I4 quarantine to denial, I5 start of an agent, I6 size.
+
+Everything runs as processes of its own, asked as users and workloads ask. Figures are of this machine, in this run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+import grpc
+import yaml
+from spiffe._proto import workload_pb2
+
+from bench.figures import line
+from bench.server_process import server
+from controlplane.cli.client import Client, connect
+from demo.client import Http
+from demo.mesh import DemoMesh
+
+REGISTRATIONS: Final = "/apis/pylis.io/v1alpha1/namespaces/default/workloadregistrations"
+QUARANTINES: Final = "/apis/pylis.io/v1alpha1/quarantines"
+HEADER: Final = (("workload.spiffe.io", "true"),)
+FETCH: Final = "/SpiffeWorkloadAPI/FetchX509SVID"
+OWN_UID: Final = f"unix:uid:{os.getuid()}"
+SIDECARS: Final = 20
+_SPIRE_I3: Final = "SPIRE as shipped 4,573 ms (max 8,277); tightest sane setting 105 ms at 0.06 cores"
+
+
+def registration(name: str, agent: str, *selectors: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "pylis.io/v1alpha1",
+        "kind": "WorkloadRegistration",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {"serviceAccount": name, "selectors": list(selectors), "agents": [agent]},
+    }
+
+
+class Stream(threading.Thread):
+    """An open FetchX509SVID stream: when which identities were there."""
+
+    def __init__(self, socket: Path) -> None:
+        super().__init__(daemon=True)
+        self._channel = grpc.insecure_channel(
+            f"unix://{socket}", options=[("grpc.use_local_subchannel_pool", 1)]
+        )
+        self._call: Any = self._channel.unary_stream(FETCH)(b"", metadata=HEADER)
+        self._news = threading.Condition()
+        self._seen: list[tuple[float, frozenset[str]]] = []
+
+    def run(self) -> None:
+        with contextlib.suppress(grpc.RpcError):
+            for body in self._call:
+                at, answer = time.perf_counter(), workload_pb2.X509SVIDResponse.FromString(body)
+                with self._news:
+                    self._seen.append((at, frozenset(s.spiffe_id.rpartition("/")[2] for s in answer.svids)))
+                    self._news.notify_all()
+
+    def when(self, account: str, *, there: bool = True) -> float:
+        """The moment since which the identity has been there (or not)."""
+        with self._news:
+            if not self._news.wait_for(lambda: self._seen and (account in self._seen[-1][1]) is there, 60):
+                raise RuntimeError(f"{account} never came")
+            return self._seen[-1][0]
+
+    def end(self) -> None:
+        self._call.cancel()
+        self._channel.close()
+        self.join()
+
+
+@contextlib.asynccontextmanager
+async def agent(client: Client, directory: Path, name: str) -> AsyncIterator[tuple[Path, int]]:
+    """Its socket and its process ID."""
+    token = client.request("POST", "/pylis/v1/tokens", {"agent": name})["token"]
+    child = await _start_agent(directory / name, token)
+    socket = directory / name / "agent.sock"
+    try:
+        while not socket.exists():  # noqa: ASYNC110 - another process's progress
+            await asyncio.sleep(0.01)
+        yield socket, child.pid
+    finally:
+        child.terminate()
+        await child.wait()
+
+
+async def _start_agent(directory: Path, token: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "controlplane.cli", "agent", "run", "--no-envoy", "--data-dir", str(directory),
+        env={**os.environ, "PYLIS_AGENT_TOKEN": token}, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def cpu_seconds(*pids: int) -> float:
+    ticks = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def resident(pid: int) -> float:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+async def propagation(rounds: int = 50, idle_seconds: float = 10.0) -> None:
+    """I3: the API has accepted a registration → its SVID is on an open stream of the Workload API."""
+    with tempfile.TemporaryDirectory(prefix="pylis-bench-") as temporary:
+        async with server() as (client, server_pid):
+            client.request("POST", REGISTRATIONS, registration("first", "one", OWN_UID))
+            async with agent(client, Path(temporary), "one") as (socket, agent_pid):
+                await _until_held(socket)
+                stream = Stream(socket)
+                stream.start()
+                stream.when("first")
+                after, whole = list[float](), list[float]()
+                for number in range(rounds):
+                    name = f"r{number}"
+                    began = time.perf_counter()
+                    client.request("POST", REGISTRATIONS, registration(name, "one", OWN_UID))
+                    accepted = time.perf_counter()
+                    there = stream.when(name)
+                    after.append(max(0.0, there - accepted) * 1000)
+                    whole.append((there - began) * 1000)
+                    client.request("DELETE", f"{REGISTRATIONS}/{name}")
+                    stream.when(name, there=False)
+                before = cpu_seconds(server_pid, agent_pid)
+                await asyncio.sleep(idle_seconds)
+                idle = (cpu_seconds(server_pid, agent_pid) - before) / idle_seconds
+                stream.end()
+    line("I3", after, "ms", 30, _SPIRE_I3, p50FromRequestSent=round(sorted(whole)[len(whole) // 2], 3))
+    line("I3", [idle], "cores", 0.005, _SPIRE_I3, part="idle CPU of server and agent")
+
+
+async def _until_held(socket: Path) -> float:
+    """The moment of the first SVID."""
+    while True:
+        async with grpc.aio.insecure_channel(
+            f"unix://{socket}", options=[("grpc.use_local_subchannel_pool", 1)]
+        ) as channel:
+            with contextlib.suppress(grpc.aio.AioRpcError):
+                call: Any = channel.unary_stream(FETCH)(b"", metadata=HEADER)
+                async for _ in call:
+                    return time.perf_counter()
+        await asyncio.sleep(0.002)
+
+
+@contextlib.contextmanager
+def sidecars(directory: Path, count: int) -> Iterator[DemoMesh]:
+    """A mesh of `count` HTTP services behind real Envoys, and the identity that is going to be stolen."""
+    web = [sys.executable, "-m", "demo.services.web", "--name", "web", "--port", "{port}"]
+    services = {f"w{n}": {"namespace": "shop", "command": web, "ports": {"http": 8080}} for n in range(count)}
+    thief = {"namespace": "shop", "command": [sys.executable, "-c", "import time; time.sleep(1e6)"]}
+    file = directory / "mesh.yaml"
+    file.write_text(
+        yaml.safe_dump({"trustDomain": "shop.example", "workloads": {**services, "thief": thief}})
+    )
+    with DemoMesh(directory / "state", file, quiet=True) as mesh:
+        yield mesh
+
+
+def quarantine(rounds: int = 12) -> None:
+    """I4: the API has accepted a Quarantine → each of 20 sidecars denies a request on a connection that was open."""
+    with (
+        tempfile.TemporaryDirectory(prefix="pylis-bench-") as temporary,
+        sidecars(Path(temporary), SIDECARS) as mesh,
+    ):
+        client = connect(mesh.kubeconfig)
+        context = mesh.credentials("shop/thief").context()
+        identity = f"spiffe://{mesh.info['trustDomain']}/ns/shop/sa/thief"
+        body = {
+            "apiVersion": "pylis.io/v1alpha1", "kind": "Quarantine", "metadata": {"name": "thief"},
+            "spec": {"spiffeIDs": [identity]},
+        }  # fmt: skip
+        all_of, last = list[float](), list[float]()
+        for _ in range(rounds):
+            live = [
+                Http(mesh.workload(f"shop/w{n}")["inbound"]["http"], f"w{n}.shop:8080", context=context)
+                for n in range(SIDECARS)
+            ]
+            for one in live:
+                _until_allowed(one)
+            client.request("POST", QUARANTINES, body)
+            began, waiting, taken = time.perf_counter(), list(live), list[float]()
+            while waiting:
+                for one in list(waiting):
+                    if one.send("GET", "/").actual == "deny":
+                        taken.append((time.perf_counter() - began) * 1000)
+                        waiting.remove(one)
+            for one in live:
+                one.close()
+            all_of += taken
+            last.append(max(taken))
+            client.request("DELETE", f"{QUARANTINES}/thief")
+    baseline = "none has it"
+    line("I4", all_of, "ms", 30, baseline, sidecars=SIDECARS)
+    line("I4", [max(last)], "ms", 100, baseline, part="slowest of all", sidecars=SIDECARS)
+
+
+def _until_allowed(one: Http) -> None:
+    end = time.monotonic() + 60
+    while one.send("GET", "/").actual != "allow":
+        one.close()
+        if time.monotonic() > end:
+            raise RuntimeError("never served")
+
+
+async def first_svid(rounds: int = 10) -> None:
+    """I5: exec of `pylis agent run` with a join token → the first SVID on its socket."""
+    taken: list[float] = []
+    with tempfile.TemporaryDirectory(prefix="pylis-bench-") as temporary:
+        async with server() as (client, _):
+            for number in range(rounds):
+                name = f"a{number}"
+                token = client.request("POST", "/pylis/v1/tokens", {"agent": name})["token"]
+                client.request("POST", REGISTRATIONS, registration(name, name, OWN_UID))
+                began = time.perf_counter()
+                child = await _start_agent(Path(temporary) / name, token)
+                socket = Path(temporary) / name / "agent.sock"
+                while not socket.exists():  # noqa: ASYNC110 - another process's progress
+                    await asyncio.sleep(0.001)
+                taken.append(await _until_held(socket) - began)
+                child.terminate()
+                await child.wait()
+    line("I5", taken, "s", 0.6, "SPIRE 5.09 s as shipped, 0.10 s at its tightest")
+
+
+async def size(count: int = 10_000, held: int = 1_000, streams: int = 100) -> None:
+    """I6: many registrations; an agent with many SVIDs and streams."""
+    baseline = "SPIRE 57.8 s, 36 MB; agent 78 MB"
+    with tempfile.TemporaryDirectory(prefix="pylis-bench-") as temporary:
+        async with server() as (client, server_pid):
+            before = resident(server_pid)
+            began = time.perf_counter()
+            await _create(
+                client, [registration(f"r{n}", f"agent-{n % 100}", "unix:uid:4711") for n in range(count)]
+            )
+            created = time.perf_counter() - began
+            await asyncio.sleep(1)
+            line("I6", [created], "s", 10, baseline, part="create", registrations=count)
+            line("I6", [resident(server_pid) - before], "MB", 40, baseline, part="server memory added")
+            async with agent(client, Path(temporary), "one") as (socket, agent_pid):
+                empty = resident(agent_pid)
+                wanted = [registration(f"h{n}", "one", "unix:uid:4711") for n in range(held - 1)]
+                await _create(client, [registration("mine", "one", OWN_UID), *wanted])
+                await _until_status(Path(temporary) / "one", held)
+                opened = [Stream(socket) for _ in range(streams)]
+                for one in opened:
+                    one.start()
+                for one in opened:
+                    one.when("mine")
+                full = resident(agent_pid)
+                for one in opened:
+                    one.end()
+    line("I6", [full], "MB", 80, baseline, part="agent", svids=held, streams=streams, empty=round(empty, 1))
+
+
+async def _create(client: Client, bodies: list[dict[str, Any]], connections: int = 16) -> None:
+    queue = list(reversed(bodies))
+    headers = {"Authorization": f"Bearer {client.token}"}
+    connector = aiohttp.TCPConnector(limit=connections, ssl=client.context)
+    async with aiohttp.ClientSession(client.server, connector=connector, headers=headers) as session:
+
+        async def work() -> None:
+            while queue:
+                body = queue.pop()
+                async with session.post(
+                    REGISTRATIONS, json=body, server_hostname="server.pylis.internal"
+                ) as answer:
+                    if answer.status != 201:
+                        raise RuntimeError(await answer.text())
+
+        await asyncio.gather(*(work() for _ in range(connections)))
+
+
+async def _until_status(directory: Path, count: int) -> None:
+    async with asyncio.timeout(120):
+        while True:
+            with contextlib.suppress(OSError, ValueError):
+                if len(json.loads((directory / "status.json").read_text())["identities"]) >= count:
+                    return
+            await asyncio.sleep(0.1)
+
+
+def main() -> None:
+    asyncio.run(propagation())
+    quarantine()
+    asyncio.run(first_svid())
+    asyncio.run(size())
+
+
+if __name__ == "__main__":
+    main()
