@@ -142,16 +142,23 @@ class ControlPlaneProcess:
 
     def join(self, name: str) -> AgentProcess:
         """An agent without Envoys, connected."""
-        directory = self.directory / name
-        token = self.run("token", "create", "--agent", name).stdout.strip()
+        code, said = self.join_with(name, self.run("token", "create", "--agent", name).stdout.strip())
+        assert code == 0, said
+        return self.agents[name]
+
+    def join_with(self, name: str, token: str, *options: str) -> tuple[int, str]:
+        """0 and its log once it is connected, or the code it ended with and what it said."""
+        directory, log = self.directory / name, self.directory / f"{name}.log"
         socket = directory / "agent.sock"
         arguments = ["--token", token, "--data-dir", str(directory), "--socket", str(socket), "--no-envoy"]
-        with (self.directory / f"{name}.log").open("ab") as log:
-            command = [sys.executable, "-m", "controlplane.cli", "agent", "run", *arguments]
-            process = subprocess.Popen(command, stdout=log, stderr=log)
-        agent = self.agents[name] = AgentProcess(process, socket, directory)
-        until(lambda: agent.status.get("connected"), f"{name} did not connect")
-        return agent
+        with log.open("ab") as file:
+            command = [sys.executable, "-m", "controlplane.cli", "agent", "run", *arguments, *options]
+            process = subprocess.Popen(command, stdout=file, stderr=file)
+        agent = AgentProcess(process, socket, directory)
+        until(lambda: agent.status.get("connected") or process.poll() is not None, f"{name} did not connect")
+        if (code := process.poll()) is None:
+            self.agents[name] = agent
+        return code or 0, log.read_text()
 
 
 @pytest.fixture
