@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,7 +10,11 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.docker
+# the agent has to see the containers' processes: with `make test-docker`, not where tests have a pid namespace
+pytestmark = [
+    pytest.mark.docker,
+    pytest.mark.skipif("PYLIS_TEST_DOCKER" not in os.environ, reason="containers are for make test-docker"),
+]
 Plane = Any
 SOCKET = Path("/var/run/docker.sock")
 # any image with Python: the client speaks gRPC by hand, so that nothing has to be installed in it
