@@ -14,16 +14,21 @@ from controlplane.resources.quarantine import Quarantine
 from controlplane.resources.service_entry import PortProtocol, ServiceEntry, ServicePort
 from controlplane.resources.workload_entry import SidecarLayout, UpstreamLayout, WorkloadEntry
 from policies.attributes import Attribute, Key
+from policies.authentication import JwtRule
 from policies.authorization_policy import AuthorizationPolicy, Match, Rule
+from policies.authorizer import Authorizer, Speaks
 from policies.peer_authentication import PeerAuthentication
 from policies.problem import Origin
 from policies.program import Action
+from policies.request_authentication import RequestAuthentication
 from policies.workload import MeshSettings, MtlsMode
 from xds.compile import Compiler, compile_plan
 from xds.plan import ProxyPlan
 from xds.snapshot import Snapshot
 
-SETTINGS = MeshSettings("example.org", ("old.example",))
+GUARDS = tuple(Authorizer(f"guard-{h}", Speaks.GRPC, h, 80) for h in ("a.shop", "b.shop", "nowhere"))
+SETTINGS = MeshSettings("example.org", ("old.example",), authorizers=GUARDS)
+KEYS = {"https://one/keys": "{}", "https://two/keys": "{}"}
 NAMESPACES = ("shop", "ops")
 SCOPES = (*NAMESPACES, SETTINGS.root_namespace)
 ACCOUNTS = ("a", "b", "c")
@@ -62,6 +67,15 @@ policies = st.builds(
     st.sampled_from(Action),
     selectors,
     st.lists(rules, max_size=2).map(tuple),
+    provider=st.sampled_from(["guard-a.shop", "guard-b.shop", "guard-nowhere", "undeclared"]),
+    dry_run=st.sampled_from([False, False, True]),
+)
+token_rules = st.lists(
+    st.builds(JwtRule, st.sampled_from(["r0", "r1"]), st.just("me"), jwks_uri=st.sampled_from(sorted(KEYS))),
+    max_size=2,
+).map(tuple)
+tokens = st.builds(
+    RequestAuthentication, st.sampled_from(SCOPES), st.sampled_from(["p", "q"]), selectors, token_rules
 )
 modes = st.sampled_from([None, *MtlsMode])
 authentications = st.builds(
@@ -121,7 +135,7 @@ quarantines = st.builds(
     st.just(""),
 )
 objects = st.one_of(
-    quarantines, policies, policies, authentications, services, services, entries, entries, entries
+    quarantines, policies, policies, authentications, tokens, services, services, entries, entries, entries
 )
 changes = st.lists(st.lists(st.tuples(objects, st.booleans()), min_size=1, max_size=6), max_size=12)
 
@@ -176,6 +190,24 @@ def test_edits_one_by_one_end_where_one_reading_ends(batches: list[list[tuple[ob
             if (plan := live.plan(node)) is not None:
                 compiled[node] = (plan, compiler.snapshot(plan, compiled.get(node)))
                 assert compiled[node][1] == compile_plan(plan)
+
+
+@settings(max_examples=60)
+@given(changes, st.sampled_from(sorted(KEYS)))
+def test_keys_concern_those_whose_rules_need_them(
+    batches: list[list[tuple[object, bool]]], source: str
+) -> None:
+    store, live = Store(), LiveMesh(SETTINGS)
+    for batch in batches:
+        live.apply([store.write(value, delete=delete) for value, delete in batch])
+    before = plans(live, live.node_ids)
+    wanted = {rule.key_source for o in store.mesh.request_authentications for rule in o.rules}
+    assert live.key_sources.keys() == wanted
+    affected = live.learn_keys(source, KEYS[source])
+    now = plans(live, live.node_ids)
+    assert now == plans(Planner(store.mesh, jwks={source: KEYS[source]}), live.node_ids)
+    assert affected.nodes >= {node for node in now if now[node] != before[node]}
+    assert not live.learn_keys(source, KEYS[source]).nodes
 
 
 @settings(max_examples=60)
