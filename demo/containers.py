@@ -17,7 +17,7 @@ from demo.mesh import DemoError
 
 ROOT = Path(__file__).parents[1]
 UP_SECONDS = 300.0
-READY_SECONDS = 60.0
+READY_SECONDS = 120.0
 SIDECAR_OF = "pylis.io/sidecar-of"
 OUTSIDE = "outside"  # a container that is not in the mesh, on its networks
 

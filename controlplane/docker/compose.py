@@ -112,10 +112,10 @@ def _service(name: str, service: Json, image: Image | None, settings: Settings) 
         "cap_drop": ["NET_RAW"],
         "volumes": ["pylis-gate:/opt/pylis/gate:ro"],
         "depends_on": ["pylis-agent"],
-        "entrypoint": [GATE, *map(_escaped, entrypoint)],
+        "entrypoint": [GATE, *entrypoint],
     }
     if command:
-        body["command"] = [_escaped(one) for one in command]
+        body["command"] = command
     return Meshed(name, spoken, published, body)
 
 
@@ -124,9 +124,9 @@ def _start(service: Json, image: Image | None) -> tuple[list[str], list[str]] | 
     written, command = service.get("entrypoint"), service.get("command")
     if image is None and (written is None or (command is None and written is None)):
         return None
-    entrypoint = _words(written) if written is not None else list(image.entrypoint if image else ())
     implied = image.command if image and written is None else ()
-    rest = list(implied) if command is None else _words(command)
+    entrypoint = _words(written) if written is not None else _from_image(image.entrypoint if image else ())
+    rest = _words(command) if command is not None else _from_image(implied)
     return (entrypoint, rest) if entrypoint or rest else None
 
 
@@ -253,9 +253,9 @@ def _words(value: Any) -> list[str]:
     return shlex.split(str(value)) if value else []
 
 
-def _escaped(word: str) -> str:
-    """Compose fills in `$NAME`; what comes from an image has none to fill in, what comes from a file is as it was."""
-    return re.sub(r"\$(?!\$|\{)", "$$", word) if "$" in word else word
+def _from_image(words: tuple[str, ...]) -> list[str]:
+    """Compose fills in `$NAME` in a file; what an image says is meant as it stands."""
+    return [word.replace("$", "$$") for word in words]
 
 
 def _label(text: str) -> str:
