@@ -96,15 +96,15 @@ class Fields:
             self.add(codes.MISSING, name, "must not be empty")
         return value
 
-    def texts(self, name: str) -> tuple[str, ...]:
-        """A list of strings, each not empty."""
+    def texts(self, name: str, *, empty: bool = False) -> tuple[str, ...]:
+        """A list of strings, each not empty unless `empty` says that one may be."""
         self._note(name, Form.TEXTS)
         found = list[str]()
         for index, value in enumerate(self._list(name)):
             if not isinstance(value, str):
                 quoted = f'write "{value}" in quotes' if isinstance(value, int | float) else ""
                 self._wrong(f"{name}[{index}]", "a string", value, quoted)
-            elif not value:
+            elif not value and not empty:
                 self.add(
                     codes.EMPTY_TEXT, f"{name}[{index}]", "is empty", "remove the entry or give it a value"
                 )

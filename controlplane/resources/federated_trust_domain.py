@@ -115,7 +115,7 @@ def _profile(profile: Fields, *, needed: bool) -> tuple[Profile, SpiffeId | None
         profile.add(codes.MISSING, "type", "how the endpoint proves who it is", "https_web or https_spiffe")
     if kind is Profile.HTTPS_WEB:
         if text:
-            profile.add(codes.UNKNOWN_FIELD, "endpointSPIFFEID", "https_web has none", "remove it")
+            profile.add(codes.EXCLUDE_EACH_OTHER, "endpointSPIFFEID", "https_web has none", "remove it")
         return kind, None
     try:
         return kind, SpiffeId.parse(text)

@@ -82,7 +82,7 @@ def _role(document: Document, *, namespaced: bool) -> tuple[Role | None, list[Pr
 
 def _rule(item: Fields, *, namespaced: bool) -> Rule:
     item.only("verbs", "apiGroups", "resources", "resourceNames", "nonResourceURLs")
-    groups = tuple(_group_names(item))
+    groups = item.texts("apiGroups", empty=True)  # the core group is written as an empty string
     rule = Rule(
         item.texts("verbs"), groups, item.texts("resources"), item.texts("resourceNames"), item.texts("nonResourceURLs")
     )  # fmt: skip
@@ -95,15 +95,6 @@ def _rule(item: Fields, *, namespaced: bool) -> Rule:
         text = "needs apiGroups and resources"
         item.add(codes.EMPTY_LIST, "resources", text, 'apiGroups: ["security.istio.io"]')
     return rule
-
-
-def _group_names(item: Fields) -> list[str]:
-    """As `texts`, but the core group is written as an empty string."""
-    value = item.value.get("apiGroups", [])
-    if isinstance(value, list) and all(isinstance(g, str) for g in value):
-        return [g for g in value if isinstance(g, str)]
-    item.add(codes.WRONG_TYPE, "apiGroups", "must be a list of strings")
-    return []
 
 
 def _binding(document: Document, *, namespaced: bool) -> tuple[Binding | None, list[Problem]]:
@@ -132,7 +123,7 @@ def _subject(item: Fields) -> Subject:
     if kind == "ServiceAccount" and not namespace:
         item.add(codes.MISSING, "namespace", "is required for a ServiceAccount")
     if kind != "ServiceAccount" and namespace:
-        item.add(codes.UNKNOWN_FIELD, "namespace", "only a ServiceAccount has one", "remove it")
+        item.add(codes.EXCLUDE_EACH_OTHER, "namespace", "only a ServiceAccount has one", "remove it")
     return Subject(kind, name, namespace)
 
 
