@@ -12,6 +12,7 @@ import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
@@ -40,6 +41,7 @@ from controlplane.store.vault import Vault
 _Result = TypeVar("_Result")
 _EVENT: Final = "change, resource, namespace, name, value, created, revision, minor, time, author"
 _PAGE: Final = 1000
+RESTORED_AHEAD: Final = 1_000_000  # how far above a backup's revisions go on
 
 
 class SqliteStore:
@@ -213,8 +215,11 @@ class _File:
         self.head = Head(sequence, hash_)
         rows = self.db.execute("SELECT resource, namespace, name, value, created, revision FROM objects")
         self.records = [self._record(row) for row in rows]
-        query = f"SELECT {_EVENT} FROM events ORDER BY revision DESC LIMIT ?"  # noqa: S608 - a constant
-        self.events = [self._event(row) for row in self.db.execute(query, (KEPT,))][::-1]
+        # nobody may go on watching from before a restored backup
+        floor = self.db.execute("SELECT value FROM meta WHERE name='floor'").fetchone()
+        query = f"SELECT {_EVENT} FROM events WHERE revision > ? ORDER BY revision DESC LIMIT ?"  # noqa: S608 - a constant
+        rows = self.db.execute(query, (int(floor[0]) if floor else 0, KEPT))
+        self.events = [self._event(row) for row in rows][::-1]
 
     def persist(self, batch: Batch) -> None:
         with self.db:
@@ -293,6 +298,45 @@ class _File:
 
     def _event(self, row: tuple[str, str, str, str, str, int, int, int, str, str]) -> Event:
         return Event(Change(row[0]), self._record(row[1:7]), bool(row[7]), row[8], row[9])
+
+
+async def restored(backup: Path, path: Path) -> tuple[Path | None, int]:
+    """Puts a backup in a store's place; where the old one is kept, and the revision. Raises: UnusableError."""
+
+    def work() -> tuple[Path | None, int]:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = _own(path)
+        try:
+            fresh = path.with_name(f"{path.name}.restoring")
+            fresh.unlink(missing_ok=True)
+            fresh.touch(mode=0o600)
+            with closing(sqlite3.connect(backup)) as source, closing(sqlite3.connect(fresh)) as copy:
+                source.backup(copy)
+            with closing(sqlite3.connect(fresh, isolation_level=None)) as db:
+                migrate_sqlite(db)
+                (found,) = db.execute("PRAGMA integrity_check(1)").fetchone()
+                if found != "ok":
+                    raise sqlite3.DatabaseError(f"the backup is damaged ({found})")
+                wrapped = db.execute("SELECT value FROM meta WHERE name='data_key'").fetchone()
+                if wrapped is not None:
+                    Vault.open(vaults.outer_key(path.with_name("envelope.key")), wrapped[0])
+                db.execute("UPDATE counter SET revision = revision + ?", (RESTORED_AHEAD,))
+                (revision,) = db.execute("SELECT revision FROM counter").fetchone()
+                db.execute("INSERT OR REPLACE INTO meta VALUES ('floor', ?)", (str(revision),))
+            kept = path.with_name(f"{path.name}.before-{revision}") if path.exists() else None
+            if kept is not None:
+                path.rename(kept)
+            for name in (f"{path.name}-wal", f"{path.name}-shm"):
+                path.with_name(name).unlink(missing_ok=True)
+            fresh.rename(path)
+        finally:
+            os.close(lock)
+        return kept, revision
+
+    try:
+        return await asyncio.to_thread(work)
+    except (sqlite3.Error, OSError) as error:
+        raise UnusableError(f"cannot restore {backup}: {error}") from error
 
 
 def _own(path: Path) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -71,6 +72,11 @@ class RunningServer:
     @property
     def config(self) -> dict[str, Any]:
         return json.loads(self.kubeconfig.read_text())
+
+    def resident_mb(self) -> float:
+        assert self._process is not None
+        pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
     @property
     def ca_pem(self) -> str:
