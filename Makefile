@@ -56,6 +56,11 @@ test-docker: dev
 	@docker build -q -t pylis-agent:latest --target agent . >/dev/null
 	@PYLIS_TEST_DOCKER=1 $(BIN)/python -m pytest tests/docker tests/integration/identity/test_containers.py -p no:randomly $(ARGS)
 
+bench-docker: dev
+	@docker build -q -t pylis:latest --target pylis . >/dev/null
+	@docker build -q -t pylis-agent:latest --target agent . >/dev/null
+	@$(BIN)/python -m bench.docker
+
 demo-docker: venv
 	@$(BIN)/pylis demo --containers $(ARGS)
 
