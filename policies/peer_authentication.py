@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from policies import codes
+from policies.authorization_policy import read_dry_run
 from policies.document import Document
 from policies.fields import TOP_LEVEL, Fields, read_metadata
 from policies.problem import Origin, Problem
@@ -58,6 +59,7 @@ def parse(document: Document) -> tuple[PeerAuthentication | None, list[Problem]]
     root = Fields.of(document)
     root.only(*TOP_LEVEL)
     metadata = read_metadata(root)
+    read_dry_run(root, metadata.annotations, allowed=False)
     spec = root.child("spec")
     spec.only("selector", "mtls", "portLevelMtls")
     selector = read_selector(spec)

@@ -112,3 +112,10 @@ def test_mistakes(spec: dict[str, Json], code: str, path: str) -> None:
     found, problems = parse(a_document(spec))
     assert found is None
     assert [(problem.code, problem.path) for problem in problems] == [(code, path)]
+
+
+def test_only_authorization_policies_can_be_tried() -> None:
+    metadata: dict[str, Json] = {"name": "p", "annotations": {"istio.io/dry-run": "true"}}
+    found, problems = parse(Document({"metadata": metadata, "spec": {}}))
+    assert found is None
+    assert [problem.code for problem in problems] == [codes.DRY_RUN_MISUSE]
