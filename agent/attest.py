@@ -16,12 +16,15 @@ import http.client
 import json
 import ssl
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, Final, cast
 
 from cryptography import x509
 
+from agent import server_check
 from agent.evidence import EvidenceError, EvidenceFiles
 from agent.node_identity import NodeIdentity
+from agent.server_check import ForeignServerError
 from ca import bundle as bundles
 from ca import keys, node_protocol
 from ca.attest import x509pop
@@ -55,6 +58,7 @@ def _attest(token: JoinToken, files: EvidenceFiles) -> NodeIdentity:
     context = ssl.create_default_context(cadata=root.to_pem())
     context.check_hostname = False  # the server's SPIFFE ID is checked instead
     context.minimum_version = ssl.TLSVersion.TLSv1_3
+    server_check.leave_times_to_us(context)
 
     def ask(path: str, body: bytes) -> Any:
         status, answer = _exchange(token.api, context, "POST", path, body, str(server_id(domain)))
@@ -161,5 +165,7 @@ def _is_for(key: keys.PrivateKey, chain: tuple[bytes, ...]) -> bool:
 
 def _check_identity(connection: http.client.HTTPSConnection, identity: str) -> None:
     sock: Any = connection.sock
-    if ("URI", identity) not in sock.getpeercert().get("subjectAltName", ()):
-        raise AttestError("the server is not the control plane of this trust domain", final=True)
+    try:
+        server_check.check(sock.getpeercert(), identity, datetime.now(UTC))
+    except ForeignServerError as error:
+        raise AttestError(f"this is not the control plane: {error}", final=True) from error

@@ -23,8 +23,10 @@ from grpclib.const import Cardinality
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 from h2.exceptions import H2Error
 
+from agent import server_check
 from agent.holdings import AT_ONCE, Holdings
 from agent.node_identity import NodeIdentity
+from agent.server_check import ForeignServerError
 from agent.socket_server import Raw
 from ca import keys, node_protocol
 from ca.errors import NodeProtocolError
@@ -63,10 +65,6 @@ LOOK_AGAIN_SECONDS: Final = 60.0  # clocks may jump
 MAX_BATCH: Final = 200
 _AGENT: Final = ""  # the agent's own certificate, among the names of registrations
 log = structlog.get_logger()
-
-
-class ForeignServerError(Exception):
-    """The other end is not the control plane of this trust domain."""
 
 
 class TokenRefusedError(Exception):
@@ -393,6 +391,5 @@ def _settle(answer: asyncio.Future[SignedJwt], outcome: SignedJwt | TokenRefused
 
 def _check_server(protocol: Any, identity: str) -> None:
     transport = protocol.connection._transport
-    names = transport.get_extra_info("ssl_object").getpeercert().get("subjectAltName", ())
-    if ("URI", identity) not in names:
-        raise ForeignServerError(f"the server's certificate is not that of {identity}")
+    certificate = transport.get_extra_info("ssl_object").getpeercert()
+    server_check.check(certificate, identity, datetime.now(UTC))

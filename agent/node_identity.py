@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from cryptography import x509
 
+from agent import server_check
 from ca import bundle as bundles
 from ca import keys
 from ca.bundle import TrustBundle
@@ -51,11 +52,12 @@ class NodeIdentity:
         return replace(self, bundle=bundle)
 
     def client_context(self) -> ssl.SSLContext:
-        """For connections to the control plane; whoever uses it checks the server's SPIFFE ID."""
+        """For connections to the control plane; whoever uses it calls `server_check.check` after the handshake."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.check_hostname = False  # the identity is the SPIFFE ID, not a host name
         context.load_verify_locations(cadata=self.bundle.to_pem())
+        server_check.leave_times_to_us(context)
         context.set_alpn_protocols(["h2"])
         descriptor = os.memfd_create("node", os.MFD_CLOEXEC)  # Python's ssl reads keys from files only
         try:

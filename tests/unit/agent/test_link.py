@@ -358,3 +358,23 @@ async def test_a_bundle_is_acknowledged_when_it_is_in_force(
         assert [m.sequence for m in plane.asked(Acknowledge)] == [sequence]
         agent.holdings.believes(follower, sequence + 1)
         await until(lambda: [m.sequence for m in plane.asked(Acknowledge)] == [sequence, sequence + 1])
+
+
+@pytest.mark.parametrize("minutes", [10, -10])
+async def test_clocks_that_are_ten_minutes_apart_cost_no_identity_and_make_no_loop(
+    mesh: Any, plane: ControlPlane, until: Any, minutes: int
+) -> None:
+    """The server's clock is behind this machine's, or ahead of it; what it issues is as old, or not valid yet."""
+    node = mesh.node(f"127.0.0.1:{plane.port}")
+    mesh.age = timedelta(minutes=minutes)
+    plane.entries = (mesh.entry("shop/a"), mesh.entry("shop/short", ttl=300))
+    async with linked(mesh, plane, node) as agent:
+        await until(lambda: agent.holds("shop/a", "shop/short"))
+        chain = agent.holdings.held["shop/a"].chain
+        for _ in range(20):
+            plane.push()
+        await until(lambda: agent.holdings.version >= 20)
+        assert agent.holdings.held["shop/a"].chain == chain
+        assert (
+            len(plane.asked(Sign)) <= 4
+        )  # what lives five minutes seems to have expired: a pause, then again
