@@ -56,7 +56,7 @@ from controlplane.store.shared_keystore import SharedKeystore
 from controlplane.store.sqlite import SqliteStore
 from controlplane.svid_callers import SvidCallers
 from policies.workload import MeshSettings
-from xds.ledger import Ledger, State
+from xds.ledger import Ledger
 from xds.plan import AccessLog
 from xds.serve import AddressInUseError, XdsServer
 
@@ -280,10 +280,9 @@ def _documents(authority: CertificateAuthority) -> dict[str, Callable[[], dict[s
 
 
 def _tally(ledger: Ledger, revision: int) -> Tally:
-    connected = [s for s in ledger.status() if s.state is not State.LOST]
-    holding = sum(s.synced_revision >= revision for s in connected)
-    refused = [s.node_id for s in connected if s.state is State.NACKED and s.synced_revision < revision]
-    return Tally(len(connected), holding, refused)
+    behind = ledger.behind(revision)
+    refused = [node_id for node_id, refuses in behind if refuses]
+    return Tally(ledger.connected_count, ledger.connected_count - len(behind), refused)
 
 
 async def _open_store(config: Config, outer: bytes) -> Store:

@@ -61,12 +61,15 @@ class Ledger:
     def __init__(self) -> None:
         self.revision = 0
         self._records: dict[str, _Record] = {}
+        self._connected: set[str] = set()
+        self._behind: set[str] = set()  # of the connected, those not in sync
 
     def advance(self, revision: int, affected: Iterable[str]) -> None:
         """The mesh is at `revision` from now on; `affected` have not been offered it yet."""
         for node_id in affected:
             if (record := self._records.get(node_id)) is not None:
                 self._fall_behind(record)
+                self._file(node_id, record)
         self.revision = max(self.revision, revision)
 
     def connected(self, node_id: str, identity: str, svid_expires: datetime | None, now: datetime) -> None:
@@ -74,6 +77,7 @@ class Ledger:
         record.identity, record.connected, record.since = identity, True, now
         record.svid_expires = svid_expires
         record.streams += 1
+        self._file(node_id, record)
 
     def disconnected(self, node_id: str, now: datetime) -> None:
         record = self._records[node_id]
@@ -81,32 +85,55 @@ class Ledger:
         if record.streams == 0:
             self._fall_behind(record)
             record.connected, record.since = False, now
+        self._file(node_id, record)
 
     def offered(self, node_id: str, revision: int, snapshot: Snapshot) -> None:
         record = self._records[node_id]
         self._fall_behind(record)
         record.snapshot = snapshot
         self.revision = max(self.revision, revision)
+        self._file(node_id, record)
 
     def acked(self, node_id: str, type_url: str) -> None:
-        self._records[node_id].nacks.pop(type_url, None)
+        record = self._records[node_id]
+        record.nacks.pop(type_url, None)
+        self._file(node_id, record)
 
     def nacked(self, node_id: str, type_url: str, message: str, now: datetime) -> None:
         record = self._records[node_id]
         self._fall_behind(record)
         record.nacks[type_url] = message
         record.since = now
+        self._file(node_id, record)
 
     def settled(self, node_id: str, refused: Mapping[str, tuple[str, ...]]) -> None:
         """The proxy holds, or has refused, all it was offered."""
         record = self._records[node_id]
         record.nacks = {t: m for t, m in record.nacks.items() if t in refused}
         record.settled = True
+        self._file(node_id, record)
 
     def synced_revision(self, node_id: str) -> int | None:
         """What the proxy is known to hold; None when it never connected. Costs nothing: ask as often as you like."""
         record = self._records.get(node_id)
         return None if record is None else self._synced(record)
+
+    @property
+    def connected_count(self) -> int:
+        return len(self._connected)
+
+    def behind(self, revision: int) -> list[tuple[str, bool]]:
+        """Connected proxies that do not hold a mesh that new, and whether they refuse something; sorted.
+
+        What it costs grows with those only: every edit may ask.
+        """
+        found = ((node_id, self._records[node_id]) for node_id in self._behind)
+        return sorted((node_id, bool(r.nacks)) for node_id, r in found if r.held < revision)
+
+    def _file(self, node_id: str, record: _Record) -> None:
+        (self._connected.add if record.connected else self._connected.discard)(node_id)
+        late = record.connected and not record.in_sync
+        (self._behind.add if late else self._behind.discard)(node_id)
 
     def _fall_behind(self, record: _Record) -> None:
         if record.in_sync:

@@ -168,6 +168,7 @@ class LiveMesh:
         self._policies: Selectors[Hashable] = Selectors()
         self._authentications: Selectors[Hashable] = Selectors()
         self._token_rules: Selectors[Hashable] = Selectors()
+        self._token_kinds: dict[Hashable, RequestAuthentication] = {}
         self._jwks: dict[str, str] = {}
         self._service_selectors: Selectors[Hashable] = Selectors()
         self._asking: dict[tuple[str, str], dict[_Target, None]] = {}
@@ -200,7 +201,7 @@ class LiveMesh:
     @property
     def key_sources(self) -> dict[str, float]:
         """Where the keys of all token rules are fetched from, and how many seconds that may take."""
-        found = (o.value for o in self._objects.values() if isinstance(o.value, RequestAuthentication))
+        found = self._token_kinds.values()
         sources: dict[str, float] = {}
         for rule in (rule for one in found for rule in one.rules if rule.key_source):
             sources[rule.key_source] = max(sources.get(rule.key_source, 0.0), rule.timeout_seconds)
@@ -260,6 +261,9 @@ class LiveMesh:
                     self._dirty.modes.update(dict.fromkeys(self._selected(value)))
                 case RequestAuthentication():
                     self._select(self._token_rules, edit.key, value, now=now)
+                    self._token_kinds.pop(edit.key, None)
+                    if now:
+                        self._token_kinds[edit.key] = value
                     self._dirty.programs.update(dict.fromkeys(self._selected(value)))
                 case ServiceEntry():
                     if now:

@@ -133,3 +133,22 @@ def test_an_edit_that_concerns_it_leaves_it_behind_before_it_is_offered() -> Non
     status = the_status(ledger)
     assert (status.state, status.revision, status.synced_revision) == (State.PENDING, 9, 7)
     assert ledger.synced_revision("never/seen") is None
+
+
+def test_who_is_behind_is_known_without_a_look_at_everybody() -> None:
+    ledger = Ledger()
+    for node in ("a", "b", "c", "d"):
+        ledger.connected(node, SVID, None, NOW)
+        ledger.offered(node, 7, SNAPSHOT)
+        ledger.settled(node, {})
+    assert (ledger.connected_count, ledger.behind(7)) == (4, [])
+    ledger.advance(8, ["a", "b", "c"])
+    ledger.nacked("b", LISTENER, "no", LATER)
+    ledger.settled("b", {LISTENER: ("bad",)})
+    ledger.disconnected("c", LATER)
+    assert (ledger.connected_count, ledger.behind(8)) == (3, [("a", False), ("b", True)])
+    assert ledger.behind(7) == []
+    ledger.settled("a", {})
+    ledger.acked("b", LISTENER)
+    ledger.settled("b", {})
+    assert ledger.behind(8) == []
