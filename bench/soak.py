@@ -27,6 +27,7 @@ from bench.server_process import server
 from controlplane.load.fleet import Fleet
 from controlplane.load.installation import Api, Usage
 from controlplane.load.mesh import LoadMesh
+from controlplane.store.event_log import KEPT
 
 ROOT = "istio-system"
 TICK_SECONDS = 0.2
@@ -54,6 +55,8 @@ class Soak:
         await self.start()
         await self.api.create(self.mesh.resources())
         await self.api.create([self.mesh.mesh_wide(ROOT)])
+        # the store keeps so many changes for watchers, and the server holds them: full before memory is compared
+        await self.api.create(self.mesh.unrelated(number) for number in range(KEPT))
         identities = await self.api.identities(list(self.mesh.nodes()), 12 * 3600)
         where = await self.api.request("GET", "/pylis/v1/addresses")
         self.fleet = Fleet(str(where["xds"]), identities)
