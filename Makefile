@@ -8,7 +8,7 @@ CASES ?= ../shared/cases/policy
 SEEDS ?= 1 2 3 4 5 6 7 8 9 10
 REQUESTS ?= 2000
 
-.PHONY: conformance venv dev demo demo-docker test-docker bench-docker test test-peers check golden schema bench bench-scale soak clean test-envoy-cases test-envoy-random
+.PHONY: conformance fuzz venv dev demo demo-docker test-docker bench-docker test test-peers check golden schema bench bench-scale soak clean test-envoy-cases test-envoy-random
 
 venv: $(VENV)/.users
 
@@ -71,6 +71,9 @@ test-peers: dev
 
 golden: dev
 	$(BIN)/python -m pytest tests/golden -q --golden-rewrite
+
+fuzz: dev
+	@PYTHONPATH=. $(BIN)/python tests/fuzz/parsers.py --minutes $(or $(MINUTES),1)
 
 conformance: dev
 	$(BIN)/python tests/spiffe/report.py

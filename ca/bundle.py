@@ -16,6 +16,7 @@ from typing import Any, Final, cast
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from ca.check import UNREADABLE
 from ca.csr import PublicKey
@@ -100,6 +101,8 @@ def from_pem(trust_domain: TrustDomain, data: bytes) -> TrustBundle:
     """Raises: BundleError."""
     try:
         certificates = x509.load_pem_x509_certificates(data)
+        for one in certificates:
+            one.public_key()  # read only when asked for
     except UNREADABLE as error:
         raise BundleError(f"no PEM certificates: {error}") from error
     return TrustBundle(trust_domain, _der(certificates))
@@ -141,10 +144,10 @@ def _authority(key: dict[str, Any]) -> list[bytes]:
     first = cast("list[Any]", chain)[0]
     try:
         der = base64.b64decode(first if isinstance(first, str) else "", validate=True)
-        x509.load_der_x509_certificate(der)
+        public = x509.load_der_x509_certificate(der).public_key()
     except (*UNREADABLE, binascii.Error) as error:
         raise BundleError("x5c holds no certificate") from error
-    return [der]
+    return [der] if isinstance(public, ec.EllipticCurvePublicKey | rsa.RSAPublicKey) else []
 
 
 def _jwt_authority(key: dict[str, Any]) -> list[JwtKey]:

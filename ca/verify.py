@@ -151,4 +151,9 @@ def validity_problems(certificate: x509.Certificate, label: str, now: datetime) 
 
 
 def _name(certificate: x509.Certificate) -> str:
-    return certificate.subject.rfc4514_string() or f"serial {certificate.serial_number:x}"
+    """A subject is read only when asked for, and may be unreadable."""
+    try:
+        subject = certificate.subject.rfc4514_string()
+    except check.UNREADABLE:
+        subject = ""
+    return subject or f"serial {certificate.serial_number:x}"

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from ca import bundle as bundles
 from ca.bundle import TrustBundle
@@ -101,3 +102,16 @@ def test_what_is_no_pem_is_refused(data: bytes) -> None:
 
 def test_root_hashes_are_of_the_der(bundle: TrustBundle) -> None:
     assert [len(h) for h in bundle.root_hashes] == [64]
+
+
+def test_an_authority_whose_key_cannot_be_read_or_used_is_none(bundle: TrustBundle) -> None:
+    """Found by fuzzing: a certificate's key is read only when it is asked for."""
+    good: dict[str, Any] = bundle.to_spiffe()["keys"][0]
+    der = bundle.x509_authorities[0]
+    point = bundle.certificates[0].public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    damaged = der.replace(point, b"\x04" + b"\x01" * 64)
+    with pytest.raises(BundleError, match="no certificate"):
+        bundles.from_spiffe(TD, json.dumps({"keys": [{**good, "x5c": [base64.b64encode(damaged).decode()]}]}))
+    pem = b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(damaged) + b"-----END CERTIFICATE-----\n"
+    with pytest.raises(BundleError):
+        bundles.from_pem(TD, pem)
