@@ -119,11 +119,9 @@ def run_all(minutes: float) -> int:
         done = subprocess.run(
             [sys.executable, __file__, name, f"-max_total_time={seconds}"], capture_output=True, text=True
         )
-        runs = next(
-            (line for line in reversed(done.stderr.splitlines()) if line.startswith("Done ")), "no result"
-        )
+        counted = (line.split()[-1] for line in done.stderr.splitlines() if "executed_units" in line)
         print(
-            f"{name:<12} {runs.rpartition(' ')[2] + ' runs' if done.returncode == 0 else 'FAILED'}",
+            f"{name:<12} {'clean' if done.returncode == 0 else 'FAILED'}, {next(counted, 'no')} runs",
             flush=True,
         )
         if done.returncode != 0:
