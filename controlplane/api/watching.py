@@ -114,7 +114,6 @@ class Watches:
             return records, after
         if not version.isascii() or not version.isdigit() or len(version) > 18:
             raise bad_request("resourceVersion is none of this server's")
-        self._store.changes(int(version))
         return [], int(version)
 
     def _line(self, watch: _Watch, event: Event) -> bytes | None:
