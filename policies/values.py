@@ -54,6 +54,8 @@ def read_network(text: str) -> IPv4Network | IPv6Network | None:
     _, slash, length = text.partition("/")
     if "%" in text or (slash and not (length.isascii() and length.isdigit())):
         return None
+    if len(length) > 1 and length.startswith("0"):
+        return None
     try:
         return ip_network(text, strict=False)
     except ValueError:
