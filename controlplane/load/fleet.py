@@ -88,6 +88,11 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.pause_reading()
 
+    def resume(self) -> None:
+        """Reads again."""
+        if self._transport is not None:
+            self._transport.resume_reading()
+
     def _write(self) -> None:
         data = self._stream.outgoing()
         if data and self._transport is not None and not self._transport.is_closing():
