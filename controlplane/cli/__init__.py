@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "down": ("controlplane.cli.up:down", "Stop the mesh that `up` started here."),
     "server": ("controlplane.cli.server:server", "Run the control plane."),
     "agent": ("controlplane.cli.agents:agent", "Run beside workloads; see and cut off those that joined."),
+    "doctor": ("controlplane.cli.doctor:doctor", "Check this machine, the server, the containers."),
     "compose": ("controlplane.cli.compose:compose", "Mesh a compose project, and take it out again."),
     "docker": ("agent.docker.command:docker", "Mesh containers by label, through the engine."),
     "apply": ("controlplane.cli.apply:apply", "Create or change resources from files."),
