@@ -113,7 +113,8 @@ class Api:
         """Every request passes here: limits, who asks, errors, the audit of refusals."""
         request[REQUEST_ID] = str(uuid.uuid4())
         self._connections.busy(request.transport)
-        self._gate.running += 1
+        counted = "watch" not in request.query  # watches have a limit of their own
+        self._gate.running += counted
         try:
             response = await self._answer(request, handler)
         except (web.HTTPException, ApiError) as error:
@@ -129,7 +130,7 @@ class Api:
                 ApiError(500, "InternalError", "an error of Pylis itself; see the server's log")
             )
         finally:
-            self._gate.running -= 1
+            self._gate.running -= counted
             self._connections.idle(request.transport)
         if not response.prepared:
             response.headers["Audit-Id"] = request[REQUEST_ID]
