@@ -7,6 +7,7 @@
     answers to PING and SETTINGS know no back-pressure  a peer that does not read is cut off at 1 MiB
     a message of any announced length is read         refused above 1 MiB
     handlers of ended connections are kept            forgotten with their last task
+    connections are not counted                       128 a process, 4096 in all; more are closed at once
     close() says no GOAWAY and leaves clients hanging  `stop` ends streams with UNAVAILABLE, then says GOAWAY
 
 All of it rests on private names: grpclib is pinned, and every row has a test.
@@ -34,6 +35,8 @@ from agent.caller import Caller, caller_of
 MAX_MESSAGE: Final = 1 << 20
 MAX_UNREAD: Final = 1 << 20
 MAX_STREAMS: Final = 256
+MAX_PER_PROCESS: Final = 128  # connections: one process does not use up what all need
+MAX_CONNECTIONS: Final = 4096
 _PREFIX_BYTES: Final = 5
 
 
@@ -102,6 +105,9 @@ class _Protocol(H2Protocol):
         self.caller = caller_of(transport.get_extra_info("socket"))
         connection.caller = self.caller
         connection.pylis_streams = self.processor.streams
+        if self._server.has_too_many_of(self.caller.pid):
+            transport.abort()
+            return
         self._server.connections.add(self)
 
     def data_received(self, data: bytes) -> None:
@@ -148,6 +154,13 @@ class SocketServer(Server):
         """Its connection is gone: nothing of it stays once its last task has ended."""
         if handler.check_closed():
             self._live.discard(handler)
+
+    def has_too_many_of(self, pid: int) -> bool:
+        """No room for one more connection of this process, or of anybody."""
+        if len(self.connections) >= MAX_CONNECTIONS:
+            return True
+        own = sum(1 for one in self.connections if one.caller is not None and one.caller.pid == pid)
+        return own >= MAX_PER_PROCESS
 
     @property
     def live_handlers(self) -> int:
