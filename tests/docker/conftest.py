@@ -38,6 +38,7 @@ def images() -> dict[str, str]:
 @pytest.fixture(scope="session")
 def mesh() -> Iterator[ContainerMesh]:
     before = left_behind()
-    with ContainerMesh(PROJECT, build=False, compose=compose_command(), environment=images()) as running:
+    compose = os.environ.get("PYLIS_COMPOSE", "").split() or compose_command()
+    with ContainerMesh(PROJECT, build=False, compose=compose, environment=images()) as running:
         yield running
     assert left_behind() == before
