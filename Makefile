@@ -8,7 +8,7 @@ CASES ?= ../shared/cases/policy
 SEEDS ?= 1 2 3 4 5 6 7 8 9 10
 REQUESTS ?= 2000
 
-.PHONY: conformance fuzz venv dev demo demo-docker test-docker bench-docker test test-peers check golden schema bench bench-scale soak clean test-envoy-cases test-envoy-random
+.PHONY: fuzz-api conformance fuzz venv dev demo demo-docker test-docker bench-docker test test-peers check golden schema bench bench-scale soak clean test-envoy-cases test-envoy-random
 
 venv: $(VENV)/.users
 
@@ -81,8 +81,17 @@ conformance: dev
 schema: dev
 	$(BIN)/python -m xds.schema.derive
 
+fuzz-api: dev .venv-fuzz/.done
+	@$(BIN)/python -m tests.fuzz.api $(ARGS)
+
+.venv-fuzz/.done: requirements-fuzz.lock
+	$(PYTHON) -m venv .venv-fuzz
+	.venv-fuzz/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-fuzz.lock
+	@touch $@
+
 bench: dev
 	@$(BIN)/python -m bench.quick
+	@$(BIN)/python -m bench.api --quick
 
 bench-scale: dev
 	@$(BIN)/python -m bench.xds $(ARGS)
@@ -91,4 +100,4 @@ soak: dev
 	@$(BIN)/python -m bench.soak --minutes $(or $(MINUTES),10) $(ARGS)
 
 clean:
-	rm -rf $(VENV) .pylis build dist *.egg-info
+	rm -rf $(VENV) .venv-fuzz .pylis build dist *.egg-info
