@@ -28,6 +28,7 @@ from ca.keystore import MemoryKeystore
 from ca.service import CertificateAuthority
 from ca.spiffe_id import SpiffeId, TrustDomain
 from xds import names, schema
+from xds.compile import Work
 from xds.errors import NotAuthorizedError
 from xds.ledger import Ledger
 from xds.serve import ServerIdentity, XdsServer, methods
@@ -139,6 +140,9 @@ class Source:
 
     def is_proxyless(self, node_id: str) -> bool:
         return False
+
+    def heavy(self, node_id: str) -> list[Work]:
+        return []
 
     def snapshot(self, node_id: str) -> tuple[int, Snapshot]:
         return self.revision, self.snapshots.get(node_id, Snapshot())

@@ -12,7 +12,7 @@ from ca.revocation import Revocations
 from ca.spiffe_id import SpiffeId
 from controlplane.mesh.live import Affected, Edit, LiveMesh
 from policies.workload import MeshSettings
-from xds.compile import Compiler
+from xds.compile import Compiler, Work
 from xds.errors import NotAuthorizedError
 from xds.plan import AccessLog, ProxyPlan
 from xds.snapshot import Snapshot
@@ -67,6 +67,11 @@ class MeshState:
         """Is its snapshot made for a gRPC process?"""
         plan = self._mesh.plan(node_id)
         return plan is not None and plan.proxyless
+
+    def heavy(self, node_id: str) -> list[Work]:
+        """What has to be done before `snapshot` is quick."""
+        plan = None if node_id in self._planned else self._mesh.plan(node_id)
+        return [] if plan is None else self._compiler.heavy(plan)
 
     def snapshot(self, node_id: str) -> tuple[int, Snapshot]:
         """A plan that did not change keeps its snapshot; a changed one shares with it what is the same."""

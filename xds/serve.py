@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+import sys
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic
@@ -25,6 +26,7 @@ from ca.errors import SpiffeIdError
 from ca.revocation import serial_text
 from ca.spiffe_id import SpiffeId
 from xds import health, schema
+from xds.compile import Work
 from xds.errors import NotAuthorizedError, ProtocolError, SchemaError
 from xds.ledger import Ledger
 from xds.meter import Meter
@@ -33,6 +35,8 @@ from xds.services import DELTA_ADS, SERVICES, Service, Stream
 from xds.snapshot import Snapshot
 from xds.stream import Acked, Nacked
 
+_FOLLOWED: Final = 4
+_SWITCH_SECONDS: Final = 0.001  # how long a compilation in another thread may keep the loop waiting at a time
 GRPC_AGENT: Final = "gRPC"  # how every gRPC client begins its user_agent_name
 NOT_PROXYLESS: Final = (
     "this node is registered with a sidecar, and gRPC would not enforce what is compiled for Envoy; "
@@ -63,6 +67,10 @@ class ConfigSource(Protocol):
 
     def is_proxyless(self, node_id: str) -> bool:
         """Is its snapshot made for a gRPC process?"""
+        ...
+
+    def heavy(self, node_id: str) -> list[Work]:
+        """What takes long and should be done, in another thread, before `snapshot` is asked for."""
         ...
 
     def snapshot(self, node_id: str) -> tuple[int, Snapshot]:
@@ -129,6 +137,7 @@ class XdsServer:
         self._extra = extra_handlers
         self._now = now
         self._is_revoked = is_revoked
+        self._working: dict[Hashable, asyncio.Future[None]] = {}
         self.meter = Meter()
         self._sessions: dict[str, set[_Session]] = {}
         self._server: Any = None
@@ -137,6 +146,7 @@ class XdsServer:
     async def start(self) -> None:
         """Raises: AddressInUseError."""
         gc.set_threshold(100_000, 50, 1000)
+        sys.setswitchinterval(_SWITCH_SECONDS)
         self._server = grpc.aio.server(options=OPTIONS)
         handlers = {
             method: self._handler(service) for method, service in SERVICES.items()
@@ -248,6 +258,7 @@ class XdsServer:
         try:
             while True:
                 if session.stale:
+                    await self._prepare(node_id)
                     session.stale = False
                     revision, snapshot = self._source.snapshot(node_id)
                     stream.offer(snapshot.only(service.type_url) if service.type_url else snapshot)
@@ -279,6 +290,26 @@ class XdsServer:
                 del self._sessions[node_id]
             self._ledger.disconnected(node_id, self._now())
             log.info("proxy.disconnected", node=node_id)
+
+    async def _prepare(self, node_id: str) -> None:
+        """Long compilations run beside the loop, each once for all who wait for it: nobody else is kept waiting.
+
+        While they run the mesh may move on; it is followed a few times, then what is left is done here.
+        """
+        for _ in range(_FOLLOWED):
+            work = self._source.heavy(node_id)
+            if not work:
+                return
+            for one in work:
+                if one.key not in self._working:
+                    self._working[one.key] = asyncio.ensure_future(self._work(one))
+                await asyncio.shield(self._working[one.key])
+
+    async def _work(self, work: Work) -> None:
+        try:
+            work.keep(await asyncio.to_thread(work.run))
+        finally:
+            del self._working[work.key]
 
     async def _read(
         self, session: _Session, service: Service, stream: Stream, requests: AsyncIterator[bytes]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from bench.one_envoy import Source, identity, new_authority, xds_server
 from controlplane.load.fleet import Fleet, Identity
 from xds import schema
+from xds.compile import Work
 from xds.ledger import Ledger, State
 from xds.serve import XdsServer
 from xds.snapshot import CLUSTER, Resource, Snapshot
@@ -96,3 +98,25 @@ async def test_a_proxy_that_comes_and_goes_delays_nobody(mesh: Mesh) -> None:
         assert await mesh.holds(GOOD, version)
     assert await mesh.holds(BAD, version)
     assert len(mesh.ledger.status()) == 2
+
+
+async def test_a_proxy_whose_configuration_takes_long_keeps_nobody_waiting(mesh: Mesh) -> None:
+    may_end, done, begun = threading.Event(), list[Resource](), list[int]()
+
+    def run() -> Resource:
+        begun.append(1)
+        assert may_end.wait(30)
+        return Resource.of("c", schema.new("envoy.config.cluster.v3.Cluster", name="c"))
+
+    work = Work("the same for all who wait", run, done.append)
+    mesh.source.heavy = lambda node: [work] if node == BAD and not done else []  # type: ignore[method-assign]
+    version = mesh.offer("second")
+    mesh.server.publish()
+    assert await mesh.holds(GOOD, version)
+    newest = mesh.offer("third")
+    mesh.server.publish()
+    assert await mesh.holds(GOOD, newest)
+    assert mesh.fleet.sidecars[BAD].versions()[CLUSTER]["c"] not in (version, newest)
+    may_end.set()
+    assert await mesh.holds(BAD, newest)
+    assert (len(begun), len(done)) == (1, 1)

@@ -19,6 +19,7 @@ from ca.keystore import MemoryKeystore
 from ca.service import CertificateAuthority
 from ca.spiffe_id import SpiffeId, TrustDomain, workload_id
 from xds import health, schema
+from xds.compile import Work
 from xds.errors import NotAuthorizedError
 from xds.ledger import Ledger, ProxyStatus, State
 from xds.serve import DELTA_ADS, AddressInUseError, ServerIdentity, XdsServer, methods, peer_of
@@ -66,6 +67,9 @@ class Source:
 
     def is_proxyless(self, node_id: str) -> bool:
         return False
+
+    def heavy(self, node_id: str) -> list[Work]:
+        return []
 
     def snapshot(self, node_id: str) -> tuple[int, Snapshot]:
         assert node_id == NODE

@@ -35,9 +35,19 @@ _KEPT: Final = 20_000  # listeners: at most a few a proxy
 
 _REST_OF_PLAN: Final = tuple(f.name for f in fields(ProxyPlan) if f.name not in ("inbound", "destinations"))
 _REST_OF_PORT: Final = tuple(f.name for f in fields(InboundPort) if f.name != "program")
+_MANY: Final = 400  # clauses or values; more take longer than others should be kept waiting
 _SCOPES: Final = 1_000
 
 Parts = tuple[Resource, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """`run` may be called in any thread, and its result given to `keep` in the compiler's own; equal keys, equal work."""
+
+    key: Hashable
+    run: Callable[[], Resource]
+    keep: Callable[[Resource], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +90,20 @@ class Compiler:
         if previous is not None and _differ_in_programs_only(plan, previous[0]):
             return previous[1].with_type(EXTENSION, self._authorizations(plan))
         return self._whole(plan, previous[1] if previous else None)
+
+    def heavy(self, plan: ProxyPlan) -> list[Work]:
+        """What of the plan takes long to compile and is not compiled yet: `snapshot` is quick when it has been done."""
+        large = [p for p in plan.inbound if not plan.proxyless and _is_large(p.program)]
+        if not large:
+            return []
+        places, keys = self._scope(plan.destinations).places, dict(plan.jwks)
+        found: list[Work] = []
+        for port in large:
+            near = Surroundings.of(port.program, plan.trust_domains, places, keys)
+            known = self._programs.get(port.program, lambda _: {})
+            if (port.name, near) not in known:
+                found.append(_work(port, near, known))
+        return found
 
     def _authorizations(self, plan: ProxyPlan) -> Parts:
         places, keys = self._scope(plan.destinations).places, dict(plan.jwks)
@@ -159,9 +183,28 @@ class Compiler:
         known = self._programs.get(port.program, lambda _: {})
         key = (port.name, around)
         if key not in known:
-            message = rbac.extension(port.name, port.program, around)
-            known[key] = (Resource.of(names.authorization(port.name), message),)
+            known[key] = (_extension(port, around),)
         return known[key]
+
+
+def _extension(port: InboundPort, around: Surroundings) -> Resource:
+    return Resource.of(names.authorization(port.name), rbac.extension(port.name, port.program, around))
+
+
+def _work(port: InboundPort, around: Surroundings, known: dict[Hashable, Parts]) -> Work:
+    key = (port.name, around)
+
+    def keep(made: Resource) -> None:
+        known[key] = (made,)
+
+    return Work((id(port.program), *key), lambda: _extension(port, around), keep)
+
+
+def _is_large(program: DecisionProgram) -> bool:
+    clauses = (*program.deny, *program.allow)
+    if len(clauses) > _MANY:
+        return True
+    return sum(len(condition.values) for clause in clauses for condition in clause.conditions) > _MANY
 
 
 def _intercepted_inbound(
