@@ -6,6 +6,8 @@ The second one shares no code with `lower` and `evaluate`: it reads rules as the
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from ipaddress import ip_address, ip_network
 from typing import Any
 
@@ -27,19 +29,22 @@ from policies.workload import MeshSettings, PathNormalization, Workload
 
 MESH = MeshSettings("td", ("old",), "root", PathNormalization.NONE)
 TARGET = Workload("shop", "b", "b", {"app": "b"})
-HTTP_FIELDS = {"hosts", "methods", "paths"}
+HTTP_FIELDS = {"hosts", "methods", "paths", "requestPrincipals"}
 
 VALUES: dict[str, list[str]] = {
     "principals": [
         "td/ns/a/sa/x", "old/ns/a/sa/x", "cluster.local/ns/b/sa/y", "*", "td/*", "*/sa/y", "*/ns/a/sa/x",
         "other",
     ],
-    "namespaces": ["a", "b", "a*", "*b", "*"],
+    "namespaces": ["a", "b", "a*", "*b", "*", "*h*p"],
+    "trustDomains": ["td", "old", "t*", "*d", "*", "q"],
+    "remoteIpBlocks": ["192.0.2.0/24", "10.0.0.0/8"],
+    "requestPrincipals": ["me/s", "*", "me/*", "me/s*", "*/s", "*e/s", "m*", "*s", "me", "*/*"],
     "serviceAccounts": ["x", "a/x", "shop/x", "b/y"],
     "ipBlocks": ["10.0.0.1", "10.0.0.0/8", "::1", "2001:db8::/32"],
     "hosts": ["A.shop", "*.shop", "a.*", "*"],
     "methods": ["GET", "P*", "*T", "*"],
-    "paths": ["/a", "/a*", "*/b", "*", "/a/b"],
+    "paths": ["/a", "/a*", "*/b", "*", "/a/b", "/{*}/b", "/a/{**}", "/{**}/b"],
     "ports": ["80", "81", "080"],
 }  # fmt: skip
 WHEN: dict[str, list[str]] = {
@@ -48,6 +53,13 @@ WHEN: dict[str, list[str]] = {
     "source.serviceAccount": VALUES["serviceAccounts"],
     "source.ip": VALUES["ipBlocks"],
     "destination.port": VALUES["ports"],
+    "source.trustDomain": VALUES["trustDomains"],
+    "remote.ip": VALUES["remoteIpBlocks"],
+    "destination.ip": ["10.9.0.1", "10.8.0.0/16"],
+    "connection.sni": ["b.shop", "*.shop", "b*", "*"],
+    "request.auth.principal": VALUES["requestPrincipals"],
+    "request.auth.audiences": ["red", "r*", "*"],
+    "request.auth.claims[realm][roles]": ["red", "*d", "*"],
     "request.headers[X-Team]": ["red", "r*", "*d", "*"],
 }
 
@@ -69,7 +81,8 @@ def not_(name: str) -> str:
 
 
 SOURCES = st.one_of(
-    an_object("principals", "namespaces", "ipBlocks"), an_object("serviceAccounts", "ipBlocks")
+    an_object("principals", "namespaces", "trustDomains", "ipBlocks", "remoteIpBlocks", "requestPrincipals"),
+    an_object("serviceAccounts", "ipBlocks", "trustDomains"),
 )
 CONDITIONS = st.sampled_from(sorted(WHEN)).flatmap(
     lambda key: st.one_of(
@@ -107,6 +120,19 @@ REQUESTS = st.builds(
     path=st.sampled_from(["/", "/a", "/a/b", "/ab?x=/b", "/c/b"]),
     host=st.sampled_from(["", "a.shop", "A.SHOP", "b.shop", "a.x"]),
     headers=st.sampled_from([{}, {"x-team": "red"}, {"x-team": "rod"}, {"x-team": ""}]),
+    remote_ip=st.sampled_from([None, ip_address("192.0.2.7"), ip_address("10.0.0.9")]),
+    destination_ip=st.sampled_from([None, ip_address("10.9.0.1")]),
+    sni=st.sampled_from(["", "b.shop", "shop"]),
+    claims=st.sampled_from(
+        [
+            None,
+            {"iss": "me", "sub": "s", "aud": "red"},
+            {"iss": "me", "sub": "", "aud": ["x", "rod"]},
+            {"iss": "m", "sub": "sss", "realm": {"roles": ["red", 1]}},
+            {"iss": "me", "realm": {"roles": "rod"}, "aud": 5},
+            {"sub": "s", "realm": "roles"},
+        ]
+    ),
 )
 PROTOCOLS = st.sampled_from(list(Protocol))
 PORTS = st.sampled_from([80, 81, 82])
@@ -144,11 +170,60 @@ def identity(principal: str | None) -> tuple[str, str] | None:
     return (parts[2], parts[4]) if len(parts) == 5 and parts[1] == "ns" and parts[3] == "sa" else None
 
 
+def namespace_of(principal: str | None) -> str | None:
+    parts = (principal or "").split("/")
+    return parts[2] if len(parts) > 3 and parts[1] == "ns" else None
+
+
 def principal_fits(value: str, principal: str | None) -> bool:
     parts = value.split("/")
     if len(parts) == 5 and parts[0] in ("td", "old", "cluster.local"):
         return any(text_fits("/".join([domain, *parts[1:]]), principal) for domain in ("td", "old"))
     return text_fits(value, principal)
+
+
+def request_principal_fits(value: str, claims: Mapping[str, Any] | None) -> bool:
+    """The table of the reference, row by row."""
+    issuer, subject = (claims or {}).get("iss"), (claims or {}).get("sub")
+    if issuer is None or subject is None:
+        return False
+    head, slash, tail = value.rpartition("/")
+    if value == "*":
+        return issuer != "" and subject != ""
+    if not slash and value.startswith("*"):
+        return issuer != "" and subject.endswith(value[1:])
+    if not slash and value.endswith("*"):
+        return issuer.startswith(value[:-1]) and subject != ""
+    if not slash:
+        return issuer == value and subject == ""
+    if value.startswith("*"):
+        return (issuer != "" if head == "*" else issuer.endswith(head[1:])) and subject == tail
+    if tail == "*":
+        return issuer == head and subject != ""
+    return issuer == head and (subject.startswith(tail[:-1]) if tail.endswith("*") else subject == tail)
+
+
+def path_fits(value: str, path: str) -> bool:
+    if "{" not in value:
+        return text_fits(value, path)
+    # segment by segment: {*} is one that is not empty, {**} any text
+    head, any_, tail = value.partition("{**}")
+    if not any_:
+        wanted, given = value.split("/"), path.split("/")
+        pairs = zip(wanted, given, strict=False)
+        return len(wanted) == len(given) and all(b != "" if a == "{*}" else a == b for a, b in pairs)
+    return path.startswith(head) and path[len(head) :].endswith(tail)
+
+
+def namespace_fits(value: str, namespace: str | None) -> bool:
+    return namespace is not None and fnmatchcase(namespace, value) and (value != "*" or namespace != "")
+
+
+def claim(request: Request, *path: str) -> list[str]:
+    value: Any = request.claims
+    for name in path:
+        value = value.get(name) if isinstance(value, dict) else None
+    return [text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)]
 
 
 def value_fits(field: str, value: str, request: Request, port: int, namespace: str) -> bool:
@@ -157,7 +232,26 @@ def value_fits(field: str, value: str, request: Request, port: int, namespace: s
         case "principals" | "source.principal":
             return principal_fits(value, request.principal)
         case "namespaces" | "source.namespace":
-            return text_fits(value, who[0] if who else None)
+            return namespace_fits(value, namespace_of(request.principal))
+        case "trustDomains" | "source.trustDomain":
+            domain, slash, _ = (request.principal or "").partition("/")
+            own = ("td", "old") if value in ("td", "old") else (value,)
+            if value == "*":
+                return request.principal is not None
+            return bool(slash) and any(text_fits(one, domain) for one in own)
+        case "requestPrincipals" | "request.auth.principal":
+            return request_principal_fits(value, request.claims)
+        case "request.auth.audiences":
+            return any(text_fits(value, text) for text in claim(request, "aud"))
+        case "request.auth.claims[realm][roles]":
+            return any(text_fits(value, text) for text in claim(request, "realm", "roles"))
+        case "remoteIpBlocks" | "remote.ip":
+            remote = request.remote_ip or request.source_ip
+            return remote is not None and remote in ip_network(value)
+        case "destination.ip":
+            return request.destination_ip is not None and request.destination_ip in ip_network(value)
+        case "connection.sni":
+            return text_fits(value, request.sni or None)
         case "serviceAccounts" | "source.serviceAccount":
             wanted = tuple(value.split("/")) if "/" in value else (namespace, value)
             return who == wanted
@@ -168,7 +262,7 @@ def value_fits(field: str, value: str, request: Request, port: int, namespace: s
         case "methods":
             return text_fits(value, request.method)
         case "paths":
-            return text_fits(value, request.path.split("?")[0])
+            return path_fits(value, request.path.split("?")[0])
         case "ports" | "destination.port":
             return int(value) == port
         case _:
@@ -227,6 +321,7 @@ class Reference:
 
 def needs_http(rule: dict[str, Any]) -> bool:
     names = {name for entry in rule.get("to", []) for name in entry["operation"]}
+    names |= {name for entry in rule.get("from", []) for name in entry["source"]}
     http = HTTP_FIELDS | {not_(name) for name in HTTP_FIELDS}
     return bool(names & http) or any(c["key"].startswith("request.") for c in rule.get("when", []))
 
