@@ -7,12 +7,25 @@ import statistics
 from collections.abc import Sequence
 
 
-def line(id_: str, values: Sequence[float], unit: str, target: float, baseline: str, **more: object) -> None:
-    """`value` is the median; a goal on another figure of the same values gets a line of its own."""
+def line(
+    id_: str,
+    values: Sequence[float],
+    unit: str,
+    target: float,
+    baseline: str,
+    *,
+    at_least: bool = False,
+    **more: object,
+) -> None:
+    """`value` is the median; a goal on another figure of the same values gets a line of its own.
+
+    `at_least`: more is better.
+    """
     ordered = sorted(values)
     p50, p99 = statistics.median(ordered), ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
     body = {
-        "id": id_, "value": round(p50, 3), "unit": unit, "target": target, "baseline": baseline, "ok": p50 <= target,
+        "id": id_, "value": round(p50, 3), "unit": unit, "target": target, "baseline": baseline,
+        "ok": p50 >= target if at_least else p50 <= target,
         "n": len(ordered), "p50": round(p50, 3), "p99": round(p99, 3), **more,
     }  # fmt: skip
     print(json.dumps(body), flush=True)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import structlog
 
-from bench import policy, xds
+from bench import policy, policy_tools, xds
 from bench.figures import line
 from bench.sidecar_start import start_ratios
 from controlplane.cli.client import RefusedError, connect
@@ -161,6 +161,7 @@ def main() -> None:
     ratios, by_xds, static = asyncio.run(start_ratios())
     line("D1", ratios, "x", 1.3, f"the same configuration, static: {static:.0f} ms; by xDS {by_xds:.0f} ms")
     policy.compiler()
+    policy_tools.main()
     policy.data_plane()
     asyncio.run(xds.measured(sidecars=200, edits=20, growth=()))
 

@@ -78,10 +78,14 @@ def _grow(parse: Parse, value: dict[str, Json], asked: dict[Ask, None]) -> dict[
 
 
 def _add_sample(value: dict[str, Json], ask: Ask) -> bool:
+    """Puts the field in; a field that was put in as known and read since gets a sample of its form."""
     parent = _look(value, ask.path)
-    if not ask.name or parent is None or ask.name in parent:
+    if not ask.name or parent is None:
         return False
-    parent[ask.name] = _sample(ask)
+    sample = _sample(ask)
+    if ask.name in parent and (parent[ask.name] != {} or sample == {}):
+        return False
+    parent[ask.name] = sample
     return True
 
 

@@ -141,7 +141,7 @@ def a_side(specs: list[dict[str, Any]], protocol: Protocol, mode: MtlsMode, path
     return Side(program, mesh, mode)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(POLICIES, POLICIES, MODES, MODES, PROTOCOLS, NORMALIZATIONS)
 def test_no_request_is_overlooked(
     before: list[dict[str, Any]],

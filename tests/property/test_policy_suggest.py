@@ -86,7 +86,7 @@ def a_policy(index: int, spec: dict[str, Any]) -> AuthorizationPolicy:
     return read({"metadata": {"name": f"p{index}", "namespace": "shop"}, "spec": spec})
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(SPECS, REQUESTS, PROTOCOLS)
 def test_the_suggestion_allows_the_request_and_takes_nothing(
     specs: list[dict[str, Any]], request: Request, protocol: Protocol
