@@ -75,7 +75,7 @@ def asking(function: Callable[..., Any]) -> Callable[..., Any]:
         mesh = (
             read_mesh(files, trust_domain, "nothing was asked.", mesh_config)
             if files
-            else fetch_mesh(client, trust_domain)
+            else fetch_mesh(client, trust_domain, mesh_config)
         )
         outside = Outside(now=time.time(), authorizers=_read_authorizers(authorizers))
         found: Answer = answer(mesh, ask(mesh, words), outside)

@@ -104,8 +104,9 @@ def settings_of(file: Path | None) -> MeshSettings | None:
     return settings
 
 
-def fetch_mesh(connect: Callable[[], Client], trust_domain: str) -> Mesh:
-    """The mesh of a running control plane. Raises: Failure."""
+def fetch_mesh(connect: Callable[[], Client], trust_domain: str, mesh_config: Path | None = None) -> Mesh:
+    """The mesh of a running control plane; `mesh_config`: the settings it was started with. Raises: Failure."""
+    settings = settings_of(mesh_config) or MeshSettings(DEFAULT_TRUST_DOMAIN)
     client = connect()
     domain = trust_domain or remote_bundle(client).trust_domain.name
     documents = list[Document]()
@@ -113,7 +114,7 @@ def fetch_mesh(connect: Callable[[], Client], trust_domain: str) -> Mesh:
         for value in sorted(client.list(kind.api_version, kind.plural), key=_age):
             whole = {"apiVersion": kind.api_version, "kind": kind.kind, **value}
             documents.append(Document(cast("dict[str, Json]", whole)))
-    return _mesh(MeshSettings(domain), documents)
+    return _mesh(replace(settings, trust_domain=domain), documents)
 
 
 def registry_of(files: Sequence[str]) -> tuple[list[Document], list[Problem]]:

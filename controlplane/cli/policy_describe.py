@@ -44,7 +44,7 @@ def policy_describe(
     mesh = (
         read_mesh(files, trust_domain, "nothing was described.", mesh_config)
         if files
-        else fetch_mesh(client, trust_domain)
+        else fetch_mesh(client, trust_domain, mesh_config)
     )
     found = _describe(mesh, workload)
     if workload and not found:

@@ -63,7 +63,7 @@ def policy_lint(
     mesh = (
         read_mesh(files, trust_domain, "nothing was linted.", mesh_config)
         if files
-        else fetch_mesh(client, trust_domain)
+        else fetch_mesh(client, trust_domain, mesh_config)
     )
     texts = _texts(files)
     found = [*lint(world_of(mesh)), *_warnings(files)]
