@@ -1,7 +1,7 @@
 """`make bench`: the goals of this version, one JSON line each. Figures are of this machine, in this run.
 
 S1 server start, S2 the demo once, S3 edit to enforced on a live connection, S4 idle memory, D1 the start of two
-sidecars, R1 to R4 the cost of authorization in Envoy, P1 its compilation, P2 and X1 to X8 in small
+sidecars, R1 to R4 the cost of authorization in Envoy, P1 its compilation, P3 and P4 the policy tools, P2 and X1 to X8 in small
 (make bench-scale: at full size). A goal in several parts has a line each, told apart by `part`.
 """
 
