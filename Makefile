@@ -8,7 +8,7 @@ CASES ?= ../shared/cases/policy
 SEEDS ?= 1 2 3 4 5 6 7 8 9 10
 REQUESTS ?= 2000
 
-.PHONY: fuzz-api conformance fuzz venv dev demo demo-docker test-docker bench-docker test test-peers check golden schema bench bench-scale soak clean test-envoy-cases test-envoy-random
+.PHONY: test-rotation fuzz-api conformance fuzz venv dev demo demo-docker test-docker bench-docker test test-peers check golden schema bench bench-scale soak clean test-envoy-cases test-envoy-random
 
 venv: $(VENV)/.users
 
@@ -74,6 +74,9 @@ golden: dev
 
 fuzz: dev
 	@PYTHONPATH=. $(BIN)/python tests/fuzz/parsers.py --minutes $(or $(MINUTES),1)
+
+test-rotation: dev
+	@PYLIS_ROTATION_SECONDS=$(or $(SECONDS),60) $(BIN)/python -m pytest tests/e2e/test_rotation_under_load.py -q
 
 conformance: dev
 	$(BIN)/python tests/spiffe/report.py
