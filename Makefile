@@ -94,6 +94,7 @@ fuzz-api: dev .venv-fuzz/.done
 
 bench: dev
 	@$(BIN)/python -m bench.quick
+	@$(BIN)/python -m bench.issuance
 	@$(BIN)/python -m bench.api --quick
 
 bench-scale: dev
