@@ -210,7 +210,7 @@ async def _serve(
         else AttestationSettings()
     )
     attestation = NodeAttestation(store, authority, agents, settings, asyncio.get_running_loop().time)
-    general = Operations(store, authority, ledger, reachable, tokens, state.snapshot)
+    general = Operations(store, authority, ledger, reachable, tokens, state.snapshot, is_revoked)
     operations = {
         **general.table(),
         **FederationOperations(federator).table(),

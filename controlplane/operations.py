@@ -24,6 +24,7 @@ from ca.attest.join_token import JoinToken, secret_hash
 from ca.errors import CaError, SpiffeIdError
 from ca.jwt_svid import JWT_TTL, MAX_JWT_TTL
 from ca.profile import LEAF_TTL
+from ca.revocation import serial_text
 from ca.service import CertificateAuthority
 from ca.spiffe_id import SpiffeId, agent_id
 from controlplane.access import Caller
@@ -55,6 +56,7 @@ class Operations:
     addresses: Callable[[], tuple[str, str]]
     tokens: Tokens
     snapshot: Callable[[str], tuple[int, Snapshot]]
+    is_revoked: Callable[[SpiffeId, str], bool] = lambda _identity, _serial: False
 
     def table(self) -> dict[tuple[str, str], Operation]:
         return {
@@ -96,6 +98,7 @@ class Operations:
         await self.store.create(Key(JOIN_TOKENS, "", secret_hash(secret)), value)
         token = JoinToken(api, xds, bundle.trust_domain.name, self.authority.active_root_hash, agent, secret)
         log.info("token.created", agent=agent, by=caller.name if caller else "")
+        await self._on_record("create", caller, "jointokens", agent, {"expires": value["expires"]})
         return {"token": token.encode(), "agent": agent, "expires": expires.isoformat(timespec="seconds")}
 
     async def mint(self, body: Any, caller: Caller | None) -> Any:
@@ -117,6 +120,8 @@ class Operations:
         except (CaError, ValueError) as error:
             raise bad_request(f"csr: {error}") from error
         log.info("svid.minted", id=str(wanted), serial=f"{svid.serial:x}", by=caller.name if caller else "")
+        detail = {"serial": serial_text(svid.serial), "notAfter": svid.not_after.isoformat()}
+        await self._on_record("mint", caller, "svids", str(wanted), detail)
         return {"chain": svid.chain_pem, "bundle": self.authority.bundle.to_pem()}
 
     async def mint_jwt(self, body: Any, caller: Caller | None) -> Any:
@@ -131,7 +136,20 @@ class Operations:
         except CaError as error:
             raise bad_request(f"{error}") from error
         log.info("jwt_svid.minted", id=str(wanted), audience=audience, by=caller.name if caller else "")
+        detail = {"audience": audience, "authority": svid.kid}
+        await self._on_record("mint", caller, "jwt-svids", str(wanted), detail)
         return {"token": svid.token, "expires": svid.expires.isoformat()}
+
+    async def _on_record(
+        self, verb: str, caller: Caller | None, resource: str, name: str, detail: dict[str, Any]
+    ) -> None:
+        """What is handed out is in the audit log before the caller has it."""
+        who, source, request_id = (caller.name, caller.source, caller.request_id) if caller else ("", "", "")
+        await self.store.record(
+            Entry(
+                verb, who, resource=resource, name=name, source=source, request_id=request_id, detail=detail
+            )
+        )
 
     def _workload(self, fields: dict[str, Any]) -> SpiffeId:
         """Raises: ApiError for an ID that an administrator cannot have either."""
@@ -142,6 +160,8 @@ class Operations:
         if wanted.trust_domain != self.authority.trust_domain or not wanted.path or wanted.is_reserved:
             text = f"this server mints workload identities of {self.authority.trust_domain.id} only"
             raise bad_request(text)
+        if self.is_revoked(wanted, ""):
+            raise ApiError(403, "Forbidden", f"quarantine: {wanted} is cut off; lift it first")
         return wanted
 
     async def proxy_config(self, body: Any, _caller: Caller | None) -> Any:

@@ -450,3 +450,24 @@ async def test_no_authority_vouches_where_none_is_named(plane: Plane) -> None:
 async def test_an_invitation_alone_proves_nothing(plane: Plane) -> None:
     with pytest.raises(AttestError, match="an invitation proves nothing"):
         await attest(await plane.invitation(), NO_FILES)
+
+
+async def test_what_an_administrator_hands_out_is_on_record_and_nobody_cut_off_is_served(
+    plane: Plane,
+) -> None:
+    identity = "spiffe://example.org/ns/default/sa/own"
+    await plane.token("one")
+    csr = base64.b64encode(keys.csr_for(keys.new_key())).decode()
+    await plane.ask("POST", "/pylis/v1/svids", {"spiffeId": identity, "csr": csr})
+    await plane.ask("POST", "/pylis/v1/jwt-svids", {"spiffeId": identity, "audience": ["db"]})
+    minted = await plane.audited("mint")
+    assert [(item["resource"], item["name"], item["who"]) for item in minted] == [
+        ("svids", identity, "admin"), ("jwt-svids", identity, "admin"),
+    ]  # fmt: skip
+    tokens = [item["name"] for item in await plane.audited("create") if item["resource"] == "jointokens"]
+    assert tokens == ["one"]
+    body = {"apiVersion": "pylis.io/v1alpha1", "kind": "Quarantine", "metadata": {"name": "own"}}
+    await plane.ask("POST", QUARANTINES, {**body, "spec": {"spiffeIDs": [identity]}})
+    with pytest.raises(RefusedError, match="quarantine"):
+        while True:  # until the edit is in force
+            await plane.ask("POST", "/pylis/v1/jwt-svids", {"spiffeId": identity, "audience": ["db"]})
