@@ -113,6 +113,12 @@ class AgentRegistry:
         known = self._known.get(name)
         return known.banned if known else ""
 
+    async def look_again(self, name: str) -> None:
+        """Reads what another server may have written a moment ago."""
+        record = await self._store.get(Key(AGENTS, "", name))
+        if record is not None:
+            self._set(record, gone=False)
+
     async def attested(self, record: AgentRecord, audit: Entry) -> None:
         await self._write(record, audit)
 

@@ -135,6 +135,8 @@ class NodeService:
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, "only agents may ask this")
             return
         session = _Session(name, peer)
+        if self._refusal(session):
+            await self._agents.look_again(name)  # it may have attested at another server
         if refusal := self._refusal(session):
             await self._refuse(context, session, refusal)
         reader = asyncio.ensure_future(_read(requests, session))

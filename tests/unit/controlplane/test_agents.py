@@ -68,6 +68,15 @@ async def test_a_ban_stays_until_the_agent_is_evicted(store: MemoryStore) -> Non
     assert [record.entry.verb for record in await store.audit_records()] == ["test"] * 3
 
 
+async def test_a_registry_that_has_not_heard_yet_looks_before_it_refuses(store: MemoryStore) -> None:
+    here, there = Registry(store).agents, Registry(store).agents
+    await there.attested(a_record(), WHY)
+    assert here.refusal("one", "a").startswith(MUST_ATTEST)
+    await here.look_again("one")
+    await here.look_again("nobody")
+    assert here.refusal("one", "a") == ""
+
+
 async def test_one_registry_learns_what_another_wrote_and_nothing_is_undone_by_old_news(
     store: MemoryStore,
 ) -> None:
