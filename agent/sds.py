@@ -34,14 +34,17 @@ from ca.keys import key_pem
 from xds import names, schema
 from xds.errors import ProtocolError, SchemaError
 from xds.snapshot import Resource, Snapshot
+from xds.sotw import SotwStream
 from xds.stream import DeltaStream
 
 _SECRET: Final = "envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105 - a type's name
-_REQUEST: Final = "envoy.service.discovery.v3.DeltaDiscoveryRequest"
+_DELTA_REQUEST: Final = "envoy.service.discovery.v3.DeltaDiscoveryRequest"
+_REQUEST: Final = "envoy.service.discovery.v3.DiscoveryRequest"
 _CONTEXT: Final = "envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext"
 _VALIDATOR: Final = "envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig"
 _MAX_WAITING: Final = 16  # requests read ahead; a client that sends more waits
 DELTA_SECRETS: Final = "/envoy.service.secret.v3.SecretDiscoveryService/DeltaSecrets"
+STREAM_SECRETS: Final = "/envoy.service.secret.v3.SecretDiscoveryService/StreamSecrets"
 
 
 class SecretService:
@@ -52,15 +55,25 @@ class SecretService:
 
     def __mapping__(self) -> dict[str, Method]:
         untyped: Any = None  # messages stay bytes
-        return {DELTA_SECRETS: Method(self._delta, Cardinality.STREAM_STREAM, untyped, untyped)}
+        served = {DELTA_SECRETS: self._delta, STREAM_SECRETS: self._whole}
+        return {
+            path: Method(serve, Cardinality.STREAM_STREAM, untyped, untyped) for path, serve in served.items()
+        }
 
     async def _delta(self, stream: Any) -> None:
+        await self._serve(stream, DeltaStream(), _DELTA_REQUEST)
+
+    async def _whole(self, stream: Any) -> None:
+        """State of the world: for Envoys that are configured so."""
+        await self._serve(stream, SotwStream(), _REQUEST)
+
+    async def _serve(self, stream: Any, machine: DeltaStream | SotwStream, request_type: str) -> None:
         wake, inbox = asyncio.Event(), asyncio.Queue[bytes](_MAX_WAITING)
         reader = asyncio.ensure_future(_read(stream, inbox, wake))
         reader.add_done_callback(lambda _: wake.set())
         self._holdings.wait(wake)
         follower = self._holdings.follow()
-        machine, offered, sequence = DeltaStream(), -1, 0
+        offered, sequence = -1, 0
         asked = given = False
         try:
             while True:
@@ -75,7 +88,7 @@ class SecretService:
                 while not inbox.empty():
                     asked = True
                     try:
-                        machine.receive(schema.decode(_REQUEST, inbox.get_nowait()))
+                        machine.receive(schema.decode(request_type, inbox.get_nowait()))
                     except (SchemaError, ProtocolError) as error:
                         raise GRPCError(Status.INVALID_ARGUMENT, str(error)) from error
                 for response in machine.pending():
