@@ -193,7 +193,7 @@ async def test_an_svid_is_renewed_at_half_of_its_life_with_a_new_key(
         mesh.age = timedelta(0)
         await until(lambda: agent.holdings.held["shop/a"].not_after > first.not_after + timedelta(minutes=30))
         assert agent.holdings.held["shop/a"].key.private_numbers() != first.key.private_numbers()
-        assert len(plane.asked(Sign)) == 2
+        assert len(plane.asked(Sign)) >= 2  # the pause before each attempt is tested with the holdings
 
 
 async def test_requests_are_batched_and_a_frame_has_an_end(
