@@ -10,6 +10,7 @@ import ssl
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final, cast
 
 import structlog
@@ -84,12 +85,12 @@ class Api:
             router.add_get(path, _json(make))
         router.add_get("/metrics", self._metrics)
         router.add_get("/docs", _page)
-        router.add_get("/openapi.json", _static(openapi.everything()))
+        router.add_get("/openapi.json", _worked_out(openapi.everything))
         for root, core in (("/api", True), ("/apis", False)):
             for path in (root, f"{root}/"):
                 router.add_get(path, _discovery(core=core))
         router.add_get("/openapi/v2", _openapi_v2)
-        router.add_get("/openapi/v3", _static(openapi.index()))
+        router.add_get("/openapi/v3", _worked_out(openapi.index))
         reviews, resources = (
             Reviews(deps.authorization),
             Resources(deps.store, deps.authorization, deps.writes, self._watches),
@@ -98,7 +99,7 @@ class Api:
             prefix = f"/apis/{group}/{version}" if group else f"/api/{version}"
             for path in (prefix, f"{prefix}/"):
                 router.add_get(path, _static(discovery.resource_list(group, version)))
-            router.add_get(f"/openapi/v3{prefix}", _static(openapi.document(group, version)))
+            router.add_get(f"/openapi/v3{prefix}", _worked_out(partial(openapi.document, group, version)))
             if group in discovery.REVIEW_GROUPS:
                 router.add_post(f"{prefix}/{{review:[a-z]+}}", reviews.handle)
             else:
@@ -267,6 +268,15 @@ def _json(make: Callable[[], Any]) -> Handler:
     return handle
 
 
+def _worked_out(make: Callable[[], Any]) -> Handler:
+    """The first time it takes a while: not on the loop."""
+
+    async def handle(_: web.Request) -> web.Response:
+        return web.json_response(await asyncio.to_thread(make))
+
+    return handle
+
+
 async def _ok(_: web.Request) -> web.Response:
     return web.Response(text="ok")
 
@@ -276,8 +286,9 @@ async def _openapi_v2(_: web.Request) -> web.Response:
 
 
 async def _page(_: web.Request) -> web.Response:
+    text = await asyncio.to_thread(reference_page.html)
     policy = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
-    return web.Response(text=reference_page.html(), content_type="text/html", headers=policy)
+    return web.Response(text=text, content_type="text/html", headers=policy)
 
 
 def _resident() -> int:

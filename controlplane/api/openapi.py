@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import Any, Final
+from functools import cache
+from typing import Any, Final, cast
 
 from controlplane.api.discovery import gvk, kinds_of, versions
 from controlplane.api.reviews import REVIEWS
 from controlplane.resources.kinds import KINDS, Kind
+from controlplane.resources.schema import json_schema
 
 META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1"
 _JSON: Final = "application/json"
@@ -25,6 +27,7 @@ _PATCHES: Final = (
 )
 
 
+@cache
 def index() -> dict[str, Any]:
     paths: dict[str, Any] = {}
     for g, v in versions():
@@ -41,10 +44,12 @@ EMPTY_V2: Final = b"\x0a\x032.0\x12\x0b\x0a\x05Pylis\x12\x02v1\x42\x00"
 V2_TYPE: Final = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 
 
+@cache
 def document(name: str, version: str) -> dict[str, Any]:
     return _document("3.0.0", kinds_of(name, version), [r for r in REVIEWS if r[0] == name])
 
 
+@cache
 def everything() -> dict[str, Any]:
     """All kinds in one OpenAPI 3.1 document."""
     whole = _document("3.1.0", KINDS, REVIEWS)
@@ -79,6 +84,7 @@ def schema_name(kind: Kind) -> str:
     return f"{reversed_group}.{kind.version}.{kind.kind}"
 
 
+@cache
 def schema(kind: Kind) -> dict[str, Any]:
     properties: dict[str, Any] = {
         "apiVersion": {**_TEXT, "description": "Group and version of the kind."},
@@ -89,14 +95,29 @@ def schema(kind: Kind) -> dict[str, Any]:
             "description": "Name, labels and the like.",
         },
     }
+    found: Any = json_schema(kind.kind)["properties"]
     for field in kind.body:
-        properties[field] = _BODY.get(field, _SPEC)
+        own = found.get(field) if field == "spec" else None
+        properties[field] = _as_openapi(own) if own else _BODY.get(field, _SPEC)
     if kind.has_status or kind.kind == "Namespace":
         properties["status"] = _CONDITIONS
     return {
         "type": "object", "description": kind.description, "x-kubernetes-group-version-kind": [gvk(kind)],
         "properties": properties,
     }  # fmt: skip
+
+
+def _as_openapi(value: Any) -> Any:
+    """JSON Schema as OpenAPI 3.0 says it: null is a property of a type there."""
+    match value:
+        case {"type": [str(type_), "null"], **rest}:
+            return {"type": type_, "nullable": True, **{k: _as_openapi(v) for k, v in rest.items()}}
+        case dict():
+            return {str(k): _as_openapi(v) for k, v in cast("dict[str, Any]", value).items()}
+        case list():
+            return [_as_openapi(v) for v in cast("list[Any]", value)]
+        case _:
+            return value
 
 
 def _list_schema(kind: Kind) -> dict[str, Any]:

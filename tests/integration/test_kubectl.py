@@ -148,6 +148,7 @@ def test_describe_and_explain(kubectl: Kubectl) -> None:
     assert "Methods:" in described
     assert "Who may send which requests" in kubectl("explain", "ap", ok=True).out
     assert "For selection." in kubectl("explain", "ap.metadata.labels", ok=True).out
+    assert "STRICT: mutual TLS only" in kubectl("explain", "pa.spec.mtls.mode", ok=True).out
     assert "authorizationpolicies" in kubectl("api-resources", "--api-group=security.istio.io", ok=True).out
     assert "security.istio.io/v1" in kubectl("api-versions", ok=True).out
     assert "v1.32" in kubectl("version", ok=True).out
