@@ -44,17 +44,15 @@ class Probe:
     _process: subprocess.Popen[str] | None = None
 
     def ask(self, **request: Any) -> Outcome:
-        """Raises: DemoError."""
-        process = self._started()
-        if process.stdin is None or process.stdout is None:
-            raise DemoError("the probe has no pipes")
-        try:
-            process.stdin.write(json.dumps(request) + "\n")
-            process.stdin.flush()
-            line = process.stdout.readline()
-        except OSError as error:
-            raise DemoError(f"the probe in {self.container} has ended: {error}") from error
+        """Raises: DemoError; the next request starts it anew, for a container may have restarted."""
+        process, line = self._started(), ""
+        if process.stdin is not None and process.stdout is not None:
+            with contextlib.suppress(OSError):
+                process.stdin.write(json.dumps(request) + "\n")
+                process.stdin.flush()
+                line = process.stdout.readline()
         if not line:
+            self.close()
             raise DemoError(f"the probe in {self.container} has ended")
         return Outcome(**json.loads(line))
 

@@ -27,6 +27,7 @@ SIDECAR_OF: Final = "pylis.io/sidecar-of"
 AGENT: Final = "pylis.io/agent"
 STARTED: Final = "pylis.io/app-started"
 SPEC: Final = "pylis.io/spec"
+PROJECT: Final = "pylis.io/project"  # of a sidecar: its app's compose project
 _PROJECT: Final = "com.docker.compose.project"
 _SERVICE: Final = "com.docker.compose.service"
 _HOST: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*", re.ASCII)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from agent.bootstrap import Sidecar, bootstrap
-from agent.docker.container import AGENT, SIDECAR_OF, SPEC, STARTED, Container
+from agent.docker.container import AGENT, PROJECT, SIDECAR_OF, SPEC, STARTED, Container
 from agent.docker.rules import MARK, PROXY_UID
 
 IMAGE: Final = "envoyproxy/envoy:v1.40.0"
@@ -73,5 +73,11 @@ def wanted(app: Container, namespace: str, workload: str, account: str, node: No
         "stop_signal": "SIGKILL",
     }
     spec = hashlib.sha256(json.dumps([options, app.started], sort_keys=True).encode()).hexdigest()[:16]
-    labels = {SIDECAR_OF: app.id, AGENT: node.agent, STARTED: app.started, SPEC: spec}
+    labels = {
+        SIDECAR_OF: app.id,
+        AGENT: node.agent,
+        STARTED: app.started,
+        SPEC: spec,
+        PROJECT: app.project,
+    }
     return Wanted(f"pylis-sidecar-{app.id[:12]}", spec, {**options, "labels": labels})

@@ -104,8 +104,11 @@ def _tell(made: Override, target: Path, paths: list[Path], settings: Settings, c
     multiple=True,
     help="Your compose file.  [default: as compose looks for it]",
 )
-def eject(files: tuple[Path, ...]) -> None:
-    """Remove compose.pylis.yml; the next `up --remove-orphans` starts the project as it was.
+@click.option("-p", "--project", default="", help="The project's name.  [default: as compose names it]")
+def eject(files: tuple[Path, ...], project: str) -> None:
+    """Take the project out of the mesh: compose.pylis.yml, its services, sidecars and volumes go.
+
+    Your containers are closed from then on until the next `up` starts them as they were.
 
     \b
     Example:
@@ -117,10 +120,54 @@ def eject(files: tuple[Path, ...]) -> None:
         raise Failure(f"there is no {target}", hint="it was ejected, or pylis compose init never ran here")
     if not target.read_text().startswith(MARK):
         raise Failure(f"{target} is not of pylis compose init; it is not removed")
+    name = project or _project(first, _read(first))
+    for line in _removed(name):
+        click.echo(line)
     target.unlink()
     click.echo(f"removed {target}")
     click.echo(f"next:  {' '.join(_compose_command())} -f {first} up -d --remove-orphans")
-    click.echo("what stays: the volumes pylis-* of the project, until `docker volume rm`")
+
+
+def _removed(project: str) -> list[str]:
+    """What of the mesh the engine held for a project, the agent first: it would make sidecars anew."""
+    found: list[str] = []
+    mine = f"label=com.docker.compose.project={project}"
+    for service in ("pylis-agent", "pylis-policies", "pylis-control-plane"):
+        found += _docker(
+            "ps", "-aq", "--filter", mine, "--filter", f"label=com.docker.compose.service={service}"
+        )
+    sidecars = _docker("ps", "-aq", "--filter", f"label=pylis.io/project={project}")
+    for container in found:
+        _docker("rm", "-f", "-v", container)
+    sidecars += [
+        one
+        for one in _docker("ps", "-aq", "--filter", f"label=pylis.io/project={project}")
+        if one not in sidecars
+    ]
+    for container in sidecars:
+        _docker("rm", "-f", "-v", container)
+    volumes = [
+        one for one in _docker("volume", "ls", "-q", "--filter", mine) if one.startswith(f"{project}_pylis-")
+    ]
+    for volume in volumes:
+        _docker("volume", "rm", volume)
+    _docker("network", "rm", f"{project}_pylis")
+    return [f"removed {len(found)} containers of the mesh, {len(sidecars)} sidecars, {len(volumes)} volumes"]
+
+
+def _docker(*arguments: str) -> list[str]:
+    """Words of the answer; none when there is no engine, or nothing to do."""
+    try:
+        done = subprocess.run(
+            ["docker", *arguments],  # noqa: S607
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,  # noqa: S607
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return done.stdout.split() if done.returncode == 0 else []
 
 
 def _found() -> Path:

@@ -140,6 +140,8 @@ def test_a_web_app_with_postgresql_and_redis(tmp_path: Path) -> None:
         until(lambda: "db=42" in fetch(18080), "after a restart of the database")
         app.pylis("compose", "eject")
         assert app.digest() == before
+        assert not docker("ps", "-aq", "--filter", f"label={SIDECAR_OF}").strip()
+        assert "pylis" not in docker("volume", "ls", "-q", "--filter", f"name={app.name}_pylis")
         app.compose("up", "-d", "--remove-orphans")
         until(lambda: "db=42 hits=" in fetch(18080), "the project is what it was")
         assert docker("inspect", "-f", "{{.HostConfig.CapDrop}}", app.container("web")).strip() in (
