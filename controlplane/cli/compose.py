@@ -163,7 +163,7 @@ def _docker(*arguments: str) -> list[str]:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,  # noqa: S607
+            timeout=60,
         )
     except (OSError, subprocess.TimeoutExpired):
         return []
