@@ -126,6 +126,7 @@ def eject(files: tuple[Path, ...], project: str) -> None:
     target.unlink()
     click.echo(f"removed {target}")
     click.echo(f"next:  {' '.join(_compose_command())} -f {first} up -d --remove-orphans")
+    click.echo(f"then:  docker volume rm {name}_pylis-gate   (your containers use it until then)")
 
 
 def _removed(project: str) -> list[str]:
