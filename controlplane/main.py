@@ -107,7 +107,9 @@ async def run(config: Config, ready: Callable[[str, str], None]) -> None:
     try:
         config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
-        raise UnusableError(f"cannot use {config.data_dir} as data directory: {error.strerror}") from error
+        why = (error.strerror or str(error)).lower()
+        text = f"cannot use {config.data_dir} as data directory: {why}; check the directory, or name another with --data-dir"
+        raise UnusableError(text) from error
     outer = vault.outer_key(config.envelope_key_file or config.data_dir / "envelope.key", config.envelope_key)
     store = await _open_store(config, outer)
     shared = await SharedKeystore.open(config.store, outer) if config.is_shared else None
