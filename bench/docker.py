@@ -73,7 +73,7 @@ def k2(mesh: ContainerMesh) -> None:
             bare += call_for(caller, f"{plain}:8080")
             meshed += call_for(mesh.container("frontend"), "catalog.shop:8080")
     finally:
-        docker("rm", "-f", plain, caller, quiet=True)
+        docker("rm", "-f", "-v", plain, caller, quiet=True)
     p50 = [statistics.median(times) * 1000 for times in (bare, meshed)]
     line(
         "K2", p50[1] - p50[0], "ms added p50", 0.6, baseline=f"{p50[0]:.3f} ms without a mesh", n=len(meshed)

@@ -142,10 +142,13 @@ class Api:
 
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         source = request.remote or ""
+        if self._is_for_everybody(request.path):  # nobody is looked up: health is told without a store, too
+            self._gate.admit(source)
+            return await handler(request)
         self._gate.may_try(source)
         caller = await self._deps.authentication.caller(request)
         if caller is None:
-            if not self._is_open(request.path):
+            if not _is_open_operation(request.path):
                 await self._stranger(request, source)
             self._gate.admit(source)
             return await handler(request)
@@ -180,10 +183,8 @@ class Api:
         with contextlib.suppress(UnavailableError):
             await self._deps.store.record(entry)
 
-    def _is_open(self, path: str) -> bool:
-        if path in OPEN_PATHS or path in self._deps.documents:
-            return True
-        return path.startswith("/pylis/v1/") and path.removeprefix("/pylis/v1/") in OPEN_OPERATIONS
+    def _is_for_everybody(self, path: str) -> bool:
+        return path in OPEN_PATHS or path in self._deps.documents
 
     def _operation(self, path: str, operation: Operation) -> Handler:
         resource = path.partition("/")[0]
@@ -240,6 +241,10 @@ class Api:
             if listener is not None:
                 listener.close()
             await runner.cleanup()
+
+
+def _is_open_operation(path: str) -> bool:
+    return path.startswith("/pylis/v1/") and path.removeprefix("/pylis/v1/") in OPEN_OPERATIONS
 
 
 def _discovery(*, core: bool) -> Handler:

@@ -52,7 +52,7 @@ def containers(
         if app not in apps:
             name = _name(sidecar)
             text = "is a sidecar whose app does not run"
-            yield Finding(Level.WARNING, name, text, f"docker rm -f {name}")
+            yield Finding(Level.WARNING, name, text, f"docker rm -f -v {name}")
 
 
 def _app(

@@ -114,7 +114,7 @@ def test_a_container_with_the_label_is_meshed_by_plain_docker_run(mesh: Containe
         outcome = mesh.probe(OUTSIDE).ask(how="http", address=f"{name}:8080", method="GET", path="/")
         assert outcome.actual == "refused"
     finally:
-        docker("rm", "-f", name)
+        docker("rm", "-f", "-v", name)
     until(
         lambda: not docker("ps", "-aq", "--filter", f"label=pylis.io/sidecar-of={made}").strip(), "it is gone"
     )
