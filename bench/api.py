@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import itertools
 import json
 import ssl
 import statistics
@@ -22,6 +23,7 @@ from typing import Any
 import aiohttp
 
 from bench.figures import line
+from controlplane.builtin_roles import ADMINS
 from tests.contract.database import a_server, fresh_database
 from tests.integration.running_server import RunningServer
 
@@ -89,16 +91,23 @@ def tail(id_: str, taken: Sequence[float], target: float) -> None:
 
 
 class Load:
-    """Eight clients on kept-alive TLS connections to one server."""
+    """Eight clients on kept-alive TLS connections to one server, each by a token of its own: one alone is limited."""
 
-    def __init__(self, base: str, token: str, context: ssl.SSLContext) -> None:
+    def __init__(self, base: str, tokens: Sequence[str], context: ssl.SSLContext) -> None:
         self.base = base
-        headers = {"Authorization": f"Bearer {token}"}
+        self.use(tokens)
         connector = aiohttp.TCPConnector(ssl=context, limit=0)
-        self.session = aiohttp.ClientSession(connector=connector, headers=headers)
+        self.session = aiohttp.ClientSession(connector=connector)
+
+    def use(self, tokens: Sequence[str]) -> None:
+        self._tokens = itertools.cycle(tokens)
+
+    async def open(self, method: str, path: str, body: Any = None) -> aiohttp.ClientResponse:
+        headers = {"Authorization": f"Bearer {next(self._tokens)}"}
+        return await self.session.request(method, self.base + path, json=body, headers=headers)
 
     async def ask(self, method: str, path: str, body: Any = None) -> bytes:
-        async with self.session.request(method, self.base + path, json=body) as response:
+        async with await self.open(method, path, body) as response:
             data = await response.read()
             if response.status >= 300:
                 raise RuntimeError(f"{method} {path}: {response.status} {data[:300]!r}")
@@ -125,8 +134,11 @@ class Load:
 
 @contextlib.asynccontextmanager
 async def load(server: RunningServer) -> AsyncIterator[Load]:
-    found = Load(f"https://{server.api}", server.token, ssl.create_default_context(cadata=server.ca_pem))
+    found = Load(f"https://{server.api}", [server.token], ssl.create_default_context(cadata=server.ca_pem))
     try:
+        holders = [{"user": f"client-{n}", "groups": [ADMINS], "ttlSeconds": 600} for n in range(CLIENTS)]
+        made = [json.loads(await found.ask("POST", "/pylis/v1/apitokens", body))["token"] for body in holders]
+        found.use(made)
         yield found
     finally:
         await found.session.close()
@@ -182,7 +194,7 @@ async def reads(directory: Path, seconds: float) -> None:
             one, many = await api.ask("GET", f"{MAPS}/m1"), await api.ask("GET", MAPS)
             with bare(directory, one, many) as base:
                 context = ssl.create_default_context(cafile=directory / "crt")
-                plain = Load(base, "x", context)
+                plain = Load(base, ["x"], context)
                 try:
                     for name, path, bare_path in (("get", f"{MAPS}/m1", "/one"), ("list-100", MAPS, "/many")):
                         ratios, taken = list[float](), list[float]()
@@ -228,7 +240,7 @@ async def fan_out(directory: Path, watchers: int) -> None:
         async with load(server) as api:
             version = json.loads(await api.ask("GET", MAPS))["metadata"]["resourceVersion"]
             query = f"?watch=1&resourceVersion={version}"
-            waiting = [await api.session.get(api.base + MAPS + query) for _ in range(watchers)]
+            waiting = [await api.open("GET", MAPS + query) for _ in range(watchers)]
             taken: list[float] = []
             for n in range(5):
                 lines = [asyncio.ensure_future(response.content.readline()) for response in waiting]
@@ -251,7 +263,7 @@ async def across(directory: Path, dsn: str) -> None:
     ):
         async with load(one) as writer, load(two) as reader:
             version = json.loads(await reader.ask("GET", MAPS))["metadata"]["resourceVersion"]
-            stream = await reader.session.get(f"{reader.base}{MAPS}?watch=1&resourceVersion={version}")
+            stream = await reader.open("GET", f"{MAPS}?watch=1&resourceVersion={version}")
             taken: list[float] = []
             for n in range(50):
                 await writer.ask("POST", MAPS, a_map(f"x{n}"))

@@ -78,7 +78,7 @@ def rules(count: int) -> DecisionProgram:
 async def cost_ratios(program: DecisionProgram) -> list[float]:
     """Pair by pair: CPU with authorization over CPU without it."""
     authority, directory = new_authority(), Path(tempfile.mkdtemp(prefix="pylis-bench-"))
-    async with _application(program.protocol) as app:
+    async with application(program.protocol) as app:
         plans = {"shop/with": _plan(app, program), "shop/without": _plan(app, program)}
         source = Source(dict.fromkeys(plans, OWN))
         source.snapshots = {name: compile_plan(plan) for name, plan in plans.items()}
@@ -104,7 +104,7 @@ async def cost_ratios(program: DecisionProgram) -> list[float]:
 async def added_round_trips() -> list[float]:
     """Milliseconds that two sidecars add to a small TCP round trip, round by round; medians of each."""
     authority, directory = new_authority(), Path(tempfile.mkdtemp(prefix="pylis-bench-"))
-    async with _application(Protocol.TCP) as app:
+    async with application(Protocol.TCP) as app:
         listen, local = (SocketAddress("127.0.0.1", port) for port in free_ports(2))
         inbound = InboundPort(
             "tcp", 8080, AppProtocol.TCP, listen, app, MtlsMode.STRICT, principals(10, Protocol.TCP)
@@ -166,7 +166,7 @@ async def _paired(cpu: Callable[[str], Awaitable[float]]) -> list[float]:
 
 
 @asynccontextmanager
-async def _application(protocol: Protocol) -> AsyncIterator[SocketAddress]:
+async def application(protocol: Protocol) -> AsyncIterator[SocketAddress]:
     """Answers every request with the same few bytes, or echoes."""
     handler = _answer if protocol is Protocol.HTTP else _echo
     server = await asyncio.start_server(handler, "127.0.0.1", 0)

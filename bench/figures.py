@@ -19,12 +19,15 @@ def line(
 ) -> None:
     """`value` is the median; a goal on another figure of the same values gets a line of its own.
 
-    `at_least`: more is better.
+    `at_least`: more is better. `A2-sqlite` is part `sqlite` of goal A2.
     """
+    goal, dash, part = id_.partition("-")
+    if dash:
+        more = {"part": part, **more}
     ordered = sorted(values)
     p50, p99 = statistics.median(ordered), ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
     body = {
-        "id": id_, "value": round(p50, 3), "unit": unit, "target": target, "baseline": baseline,
+        "id": goal, "value": round(p50, 3), "unit": unit, "target": target, "baseline": baseline,
         "ok": p50 >= target if at_least else p50 <= target,
         "n": len(ordered), "p50": round(p50, 3), "p99": round(p99, 3), **more,
     }  # fmt: skip

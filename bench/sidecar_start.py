@@ -58,7 +58,7 @@ async def start_ratios() -> tuple[list[float], float, float]:
     authority, directory = new_authority(), Path(tempfile.mkdtemp(prefix="pylis-bench-"))
     who = {node: identity(authority, spiffe_id) for node, spiffe_id in IDENTITIES.items()}
     async with AsyncExitStack() as stack:
-        app = await stack.enter_async_context(application())
+        app = await stack.enter_async_context(application(Protocol.HTTP))
         plans = _plans(app)
         source = Source(dict(IDENTITIES), {node: compile_plan(plan) for node, plan in plans.items()})
         server = await stack.enter_async_context(xds_server(authority, source, Ledger()))
