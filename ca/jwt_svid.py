@@ -11,9 +11,9 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, cast
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, cast
 
-import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from ca.bundle import JwtKey, TrustBundle
@@ -22,6 +22,9 @@ from ca.errors import AuthorityError, JwtError, SpiffeIdError
 from ca.jwk import unpadded
 from ca.keys import PrivateKey
 from ca.spiffe_id import SpiffeId, TrustDomain
+
+if TYPE_CHECKING:
+    from jwt import PyJWS
 
 JWT_TTL: Final = timedelta(minutes=5)
 MAX_JWT_TTL: Final = timedelta(hours=24)
@@ -32,7 +35,6 @@ _TYPES: Final = ("JWT", "JOSE")
 _OF_CURVE: Final = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
 _OF_RSA: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 ALGORITHMS: Final = (*_OF_CURVE.values(), *_OF_RSA)
-_JWS: Final = jwt.PyJWS(algorithms=list(ALGORITHMS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,7 @@ def mint(
         claims["iss"] = issuer
     claims |= {"jti": token_id, "sub": str(spiffe_id)}
     payload = json.dumps(claims, separators=(",", ":")).encode()
-    token = _JWS.encode(payload, signer.key, signer.algorithm, {"kid": signer.kid, "typ": "JWT"})
+    token = _jws().encode(payload, signer.key, signer.algorithm, {"kid": signer.kid, "typ": "JWT"})
     moments = datetime.fromtimestamp(issued, UTC), datetime.fromtimestamp(expires, UTC)
     return JwtSvid(spiffe_id, token, audiences, *moments, signer.kid)
 
@@ -248,11 +250,21 @@ def _fits(key: JwtKey, algorithm: str) -> bool:
 
 
 def _verifies(token: str, key: JwtKey, algorithm: str) -> bool:
+    from jwt import PyJWTError
+
     try:
-        _JWS.decode_complete(token, key.key, algorithms=[algorithm])
-    except jwt.PyJWTError:
+        _jws().decode_complete(token, key.key, algorithms=[algorithm])
+    except PyJWTError:
         return False
     return True
+
+
+@cache
+def _jws() -> PyJWS:
+    """PyJWT is loaded for the first token: an agent that sees none does without its memory."""
+    from jwt import PyJWS
+
+    return PyJWS(algorithms=list(ALGORITHMS))
 
 
 def _json(part: str, name: str) -> dict[str, Any]:
