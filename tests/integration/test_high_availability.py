@@ -182,11 +182,13 @@ async def test_a_history_with_failures_is_linearizable(mesh: Mesh) -> None:
 
 
 async def _until_answered(clients: Clients, server: int, name: str) -> tuple[int, Any]:
-    while True:
-        status, answer = await clients.ask(server, "GET", f"{MAPS}/{name}")
-        if status == 200:
-            return status, answer
-        await asyncio.sleep(0.05)
+    """The object, or that there is none: both are the store's word."""
+    async with asyncio.timeout(60):
+        while True:
+            status, answer = await clients.ask(server, "GET", f"{MAPS}/{name}")
+            if status in (200, 404):
+                return status, answer
+            await asyncio.sleep(0.05)
 
 
 async def test_readiness_knows_the_store(mesh: Mesh) -> None:
