@@ -85,14 +85,17 @@ def parse(document: Document) -> tuple[RequestAuthentication | None, list[Proble
 def authentication(
     objects: Iterable[RequestAuthentication], workload: Workload, settings: MeshSettings
 ) -> Authentication:
-    """All that apply, pooled: of the workload's namespace and of the root namespace, whose labels fit."""
+    """All that apply, pooled: of the workload's namespace and of the root namespace, whose labels fit.
+
+    Sorted: the same objects in any order give the same answer.
+    """
     spaces = (workload.namespace, settings.root_namespace)
     applying = [
         one
         for one in objects
         if one.namespace in spaces and not one.targets and selects(one.selector, workload.labels)
     ]
-    pooled = (rule for one in applying for rule in one.rules)
+    pooled = (rule for one in sorted(applying, key=lambda o: (o.namespace, o.name)) for rule in one.rules)
     return Authentication(tuple(sorted(pooled, key=lambda rule: (rule.issuer, rule.source))))
 
 

@@ -113,3 +113,13 @@ def test_all_that_apply_are_pooled_by_issuer() -> None:
 
 def accepted_rule(issuer: str) -> dict[str, Json]:
     return {"jwtRules": [{"issuer": issuer}]}
+
+
+def test_objects_in_any_order_give_the_same_answer() -> None:
+    one, two = accepted(a_rule(audiences=["x"]), "p", "root"), accepted(a_rule(audiences=["y"]), "p")
+    assert authentication([one, two], B, MESH) == authentication([two, one], B, MESH)
+    same = JwtRule("r", "me", jwks_uri="https://one/"), JwtRule("r", "me", jwks_uri="https://two/")
+    tied = [
+        RequestAuthentication(n, "p", {}, (rule,)) for n, rule in zip(("root", "shop"), same, strict=True)
+    ]
+    assert authentication(tied, B, MESH) == authentication(tied[::-1], B, MESH)
