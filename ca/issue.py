@@ -72,6 +72,5 @@ def issue(
     now = now.replace(microsecond=0)
     not_after = min(now + ttl, signer.certificate.not_valid_after_utc)
     leaf = Leaf(spiffe_id, key, now - BACKDATE, not_after, serial, dns_names, ip_addresses)
-    certificate = sign.leaf(leaf, signer)
-    der = (certificate.public_bytes(Encoding.DER), *signer.chain_der)
+    der = (sign.leaf(leaf, signer), *signer.chain_der)
     return X509Svid(spiffe_id, der, serial, leaf.not_before, leaf.not_after)

@@ -1,4 +1,4 @@
-"""What the certificates say: the SPIFFE X.509 profile, as templates.
+"""What the certificates say: the SPIFFE X.509 profile.
 
 A leaf: empty subject, critical SAN with exactly one URI, cA false, digitalSignature, both EKUs. An authority:
 its trust domain's ID, cA true, keyCertSign and cRLSign, a path length.
@@ -7,7 +7,6 @@ Source: X509-SVID §2 to §5; RFC 5280 §4.2
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -23,7 +22,7 @@ LEAF_TTL: Final = timedelta(hours=1)
 ISSUING_TTL: Final = timedelta(hours=24)
 ROOT_TTL: Final = timedelta(days=3650)
 
-_LEAF_USAGE: Final = x509.KeyUsage(
+LEAF_USAGE: Final = x509.KeyUsage(
     digital_signature=True, content_commitment=False, key_encipherment=False, data_encipherment=False,
     key_agreement=False, key_cert_sign=False, crl_sign=False, encipher_only=False, decipher_only=False,
 )  # fmt: skip
@@ -31,7 +30,8 @@ _AUTHORITY_USAGE: Final = x509.KeyUsage(
     digital_signature=False, content_commitment=False, key_encipherment=False, data_encipherment=False,
     key_agreement=False, key_cert_sign=True, crl_sign=True, encipher_only=False, decipher_only=False,
 )  # fmt: skip
-_USES: Final = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
+NO_AUTHORITY: Final = x509.BasicConstraints(ca=False, path_length=None)
+LEAF_USES: Final = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,37 +60,22 @@ class Authority:
     path_length: int
 
 
-def leaf_template(
-    leaf: Leaf, issuer: x509.Name, issuer_id: x509.AuthorityKeyIdentifier
-) -> x509.CertificateBuilder:
-    names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(str(leaf.spiffe_id))]
-    names += [x509.DNSName(name) for name in leaf.dns_names]
-    names += [x509.IPAddress(ipaddress.ip_address(ip)) for ip in leaf.ip_addresses]
-    return (
-        _template(x509.Name([]), issuer, leaf.key, leaf.serial, leaf.not_before, leaf.not_after, issuer_id)
-        .add_extension(x509.SubjectAlternativeName(names), critical=True)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_LEAF_USAGE, critical=True)
-        .add_extension(_USES, critical=False)
-    )
-
-
 def authority_template(
     authority: Authority, issuer: x509.Name, issuer_id: x509.AuthorityKeyIdentifier
 ) -> x509.CertificateBuilder:
     uri = x509.UniformResourceIdentifier(authority.trust_domain.id)
     limits = x509.BasicConstraints(ca=True, path_length=authority.path_length)
-    template = _template(
-        subject(authority),
-        issuer,
-        authority.key,
-        authority.serial,
-        authority.not_before,
-        authority.not_after,
-        issuer_id,
-    )
     return (
-        template.add_extension(x509.SubjectAlternativeName([uri]), critical=False)
+        x509.CertificateBuilder()
+        .subject_name(subject(authority))
+        .issuer_name(issuer)
+        .public_key(authority.key)
+        .serial_number(authority.serial)
+        .not_valid_before(authority.not_before)
+        .not_valid_after(authority.not_after)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(authority.key), critical=False)
+        .add_extension(issuer_id, critical=False)
+        .add_extension(x509.SubjectAlternativeName([uri]), critical=False)
         .add_extension(limits, critical=True)
         .add_extension(_AUTHORITY_USAGE, critical=True)
     )
@@ -104,26 +89,4 @@ def subject(authority: Authority) -> x509.Name:
             x509.NameAttribute(NameOID.COMMON_NAME, authority.name[:64]),
             x509.NameAttribute(NameOID.SERIAL_NUMBER, f"{authority.serial:x}"),
         ]
-    )
-
-
-def _template(
-    subject_name: x509.Name,
-    issuer: x509.Name,
-    key: PublicKey,
-    serial: int,
-    not_before: datetime,
-    not_after: datetime,
-    issuer_id: x509.AuthorityKeyIdentifier,
-) -> x509.CertificateBuilder:
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject_name)
-        .issuer_name(issuer)
-        .public_key(key)
-        .serial_number(serial)
-        .not_valid_before(not_before)
-        .not_valid_after(not_after)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-        .add_extension(issuer_id, critical=False)
     )

@@ -11,6 +11,7 @@ from ca import check, profile
 from ca.csr import PublicKey
 from ca.errors import ProfileError
 from ca.keys import PrivateKey, hash_for
+from ca.leaf_template import LeafTemplate
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +23,13 @@ class Signer:
     chain: tuple[x509.Certificate, ...] = ()
     chain_der: tuple[bytes, ...] = field(init=False, repr=False)
     key_id: x509.AuthorityKeyIdentifier = field(init=False, repr=False)
+    leaves: LeafTemplate = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """What every signature needs again is worked out once."""
         object.__setattr__(self, "chain_der", tuple(one.public_bytes(Encoding.DER) for one in self.chain))
         object.__setattr__(self, "key_id", _key_id(self.key.public_key()))
+        object.__setattr__(self, "leaves", LeafTemplate(self.key, self.certificate.subject, self.key_id))
 
 
 def self_signed(authority: profile.Authority, key: PrivateKey) -> x509.Certificate:
@@ -40,10 +43,10 @@ def authority(authority_: profile.Authority, by: Signer) -> x509.Certificate:
     return _checked_authority(template.sign(by.key, hash_for(by.key)))
 
 
-def leaf(leaf_: profile.Leaf, by: Signer) -> x509.Certificate:
-    template = profile.leaf_template(leaf_, by.certificate.subject, by.key_id)
-    certificate = template.sign(by.key, hash_for(by.key))
-    if problems := check.leaf_problems(certificate):
+def leaf(leaf_: profile.Leaf, by: Signer) -> bytes:
+    """DER."""
+    certificate = by.leaves.signed(leaf_)
+    if problems := check.leaf_problems(x509.load_der_x509_certificate(certificate)):
         raise ProfileError(f"{leaf_.spiffe_id}: {'; '.join(problems)}")
     return certificate
 

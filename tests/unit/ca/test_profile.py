@@ -8,7 +8,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from ca import keys, profile
+from ca import keys, profile, sign
 from ca.spiffe_id import TrustDomain, workload_id
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -18,11 +18,11 @@ TD = TrustDomain.parse("example.org")
 @pytest.mark.spiffe("X-01", "X-04", "X-10", "X-12", "X-14", "X-15", "X-16", "X-17", "X-28", "X-29", "ID-21")
 def test_a_leaf_says_what_the_profile_wants() -> None:
     key, issuer = keys.new_key(), keys.new_key()
+    authority = profile.Authority(TD, "root", issuer.public_key(), NOW, NOW + timedelta(days=1), 1, 0)
+    signer = sign.Signer(sign.self_signed(authority, issuer), issuer)
     leaf = profile.Leaf(workload_id(TD, "a", "b"), key.public_key(), NOW, NOW + timedelta(hours=1), 5)
-    wanted = profile.leaf_template(
-        leaf, x509.Name([]), x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.public_key())
-    )
-    found = {type(e.value): e for e in wanted.sign(issuer, hashes.SHA256()).extensions}
+    certificate = x509.load_der_x509_certificate(sign.leaf(leaf, signer))
+    found = {type(e.value): e for e in certificate.extensions}
     critical = {kind for kind, e in found.items() if e.critical}
     assert critical == {x509.SubjectAlternativeName, x509.BasicConstraints, x509.KeyUsage}
     assert set(found) - critical == {
