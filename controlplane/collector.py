@@ -10,7 +10,8 @@ lost, doubled or run by two servers at once: a deletion that finds nothing is do
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final
 
 import structlog
@@ -25,35 +26,47 @@ from controlplane.store.port import GoneError, Record, Store, StoreError
 COLLECTOR: Final = Author(
     Caller("system:collector"), Options(False, "pylis-collector", "Strict", False), trusted=True
 )
+Sweep = Callable[[], Awaitable[None]]
 _SECONDS: Final = 600  # between clean-ups nothing asked for
 
 log = structlog.get_logger()
 
 
 class Collector:
-    def __init__(self, store: Store, writes: Writes) -> None:
+    """`sweeps` drop what has expired."""
+
+    def __init__(self, store: Store, writes: Writes, sweeps: Sequence[Sweep] = ()) -> None:
         self._store = store
+        self._sweeps = sweeps
         self._writes = writes
         self._marked = True  # is there anything that a deletion could concern?
 
     async def run(self) -> None:
         """A pass at the start and after every change that may matter, until cancelled."""
-        seen = -1
+        loop, seen = asyncio.get_running_loop(), -1
+        swept = loop.time()
         while True:
             try:
                 concerned, seen = self._concerns(seen), self._store.revision
                 if concerned and self._store.leading:
                     while await self.once():
                         pass
-                async with asyncio.timeout(_SECONDS):
-                    await self._store.wait(seen)
-            except TimeoutError:
-                seen = -1
-                if self._store.leading:
-                    await self._store.compact()
+                if loop.time() >= swept + _SECONDS:  # in the middle of a stream of changes, too
+                    swept, seen = loop.time(), -1
+                    await self._sweep()
+                    continue
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(swept + _SECONDS):
+                        await self._store.wait(seen)
             except StoreError as error:
                 log.warning("collector.store", error=str(error))
                 await asyncio.sleep(1)
+
+    async def _sweep(self) -> None:
+        if self._store.leading:
+            for sweep in self._sweeps:
+                await sweep()
+            await self._store.compact()
 
     def _concerns(self, seen: int) -> bool:
         """Deletions, and objects that are going or have owners."""

@@ -221,7 +221,7 @@ async def _serve(
         **AgentOperations(agents, nodes, attestation).table(),
     }
     svids = SvidCallers(authority, is_revoked)
-    collector = Collector(store, writes)
+    collector = Collector(store, writes, [tokens.drop_expired])
     status = StatusWriter(store, writes, lambda revision: _tally(ledger, revision))
     metrics = Metrics()
     metrics.section(xds.meter.lines)

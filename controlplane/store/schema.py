@@ -45,15 +45,17 @@ ALTER TABLE events DROP COLUMN author;
 ALTER TABLE events DROP COLUMN time;
 ALTER TABLE events DROP COLUMN minor;
 """
-# What is older than {} and neither among an object's last hundred changes nor worth keeping at all.
-HISTORY_KEPT: Final = """
-DELETE FROM events WHERE revision <= {} AND (minor <> 0 OR resource LIKE '%.internal' OR revision IN (
+CHANGES_KEPT: Final = 100  # of one object
+INTERNAL: Final = ".internal"  # how resources end that are the server's own
+# What is older than {} and neither among an object's last changes nor worth keeping at all.
+HISTORY_KEPT: Final = f"""
+DELETE FROM events WHERE revision <= {{}} AND (minor <> 0 OR resource LIKE '%{INTERNAL}' OR revision IN (
     SELECT revision FROM (
         SELECT revision, row_number() OVER (PARTITION BY resource, namespace, name ORDER BY revision DESC) AS place
         FROM events WHERE minor = 0
-    ) AS numbered WHERE place > 100
+    ) AS numbered WHERE place > {CHANGES_KEPT}
 ))
-"""
+"""  # noqa: S608 - constants
 
 
 @dataclass(frozen=True, slots=True)

@@ -274,6 +274,27 @@ async def test_compaction_keeps_objects_watches_and_a_hundred_changes(store: Sto
     assert len(await events(store, 100, 30)) == 30
 
 
+async def test_a_memory_store_does_not_grow_without_end() -> None:
+    store = MemoryStore(kept=50, audit_kept=20)
+    for n in range(400):
+        await store.replace(A, {"n": n}, audit=an_entry()) if n else await store.create(
+            A, {"n": 0}, audit=an_entry()
+        )
+        await store.create(Key("t.internal", "", f"n{n}"), {})
+        await store.create(Key("gone.example", "", f"n{n}"), {})
+        await store.delete(Key("gone.example", "", f"n{n}"))
+    kept = [e for n in range(400) for e in await store.history(Key("gone.example", "", f"n{n}"))]
+    assert len(kept) <= 200
+    assert [e.record.value["n"] for e in await store.history(A)][-100:] == list(range(300, 400))
+    assert len(await store.history(A)) <= 200
+    records = await store.audit_records()
+    assert 20 <= len(records) <= 40
+    head, faults = await store.verify_audit()
+    assert (head, faults) == (await store.audit_head(), [])
+    assert head.sequence == records[-1].sequence == 400
+    assert [r.sequence for r in await store.audit_records(after=395)] == [396, 397, 398, 399, 400]
+
+
 class TestSqlite:
     """What a file adds: it survives, and it is refused when it is none of ours."""
 

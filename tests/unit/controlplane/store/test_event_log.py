@@ -37,3 +37,21 @@ def test_it_forgets_the_oldest() -> None:
     assert len(log.after(2)) == KEPT
     with pytest.raises(GoneError, match="the oldest kept is 2"):
         log.after(1)
+
+
+def test_few_large_changes_are_forgotten_by_their_bytes() -> None:
+    def large(revision: int, size: int) -> Event:
+        return Event(Change.MODIFIED, Record(Key("t", "", "n"), "x" * size, 1, revision), before=None)
+
+    log = EventLog(0, kept_bytes=1000)
+    for revision in range(1, 31):
+        log.append(large(revision, 100))
+    assert revisions(log, 20) == list(range(21, 31))
+    with pytest.raises(GoneError):
+        log.after(19)
+    log.append(large(31, 5000))
+    assert revisions(log, 30) == [31], "the newest stays, whatever its size"
+    log.append(large(32, 100))
+    assert revisions(log, 31) == [32]
+    again = EventLog(30, [large(r, 100) for r in range(1, 31)], kept_bytes=1000)
+    assert revisions(again, 20) == list(range(21, 31))
