@@ -19,7 +19,7 @@ from aiohttp import web
 from controlplane.access import Attributes, Caller
 from controlplane.api import discovery, openapi, reference_page
 from controlplane.api.authorization import Authorization
-from controlplane.api.bodies import MAX_BODY, read_json
+from controlplane.api.bodies import BODY_SECONDS, MAX_BODY, read_json
 from controlplane.api.callers import CALLER, Authentication, about, caller_of
 from controlplane.api.errors import ApiError, respond, words
 from controlplane.api.limits import Connections, Gate, Guarded, Limits
@@ -65,9 +65,10 @@ class Api:
     def __init__(self, deps: ApiDependencies) -> None:
         self._deps = deps
         self._gate = Gate(deps.limits)
-        self._connections = Connections(deps.limits.connections)
+        self._connections = Connections(deps.limits)
         self._watches = Watches(deps.store)
         self.app = web.Application(middlewares=[self._door], client_max_size=MAX_BODY)
+        self.app[BODY_SECONDS] = deps.limits.body_seconds
         self._routes()
         deps.metrics.gauge("pylis_api_watches", "Open watches.", lambda: self._watches.open)
         deps.metrics.gauge("pylis_api_connections", "Open connections.", lambda: len(self._connections))
@@ -145,7 +146,6 @@ class Api:
         if self._is_for_everybody(request.path):  # nobody is looked up: health is told without a store, too
             self._gate.admit(source)
             return await handler(request)
-        self._gate.may_try(source)
         caller = await self._deps.authentication.caller(request)
         if caller is None:
             if not _is_open_operation(request.path):
@@ -161,13 +161,13 @@ class Api:
             raise
 
     async def _stranger(self, request: web.Request, source: str) -> None:
-        """Raises: ApiError 401. Noted in the audit log, but never more than the gate lets through."""
-        if self._gate.refused(source):
-            entry = Entry(
-                request.method.lower(), "", Decision.REFUSE, source=source, request_id=request[REQUEST_ID],
-                reason="Unauthorized", detail={"path": request.path[:500], "status": 401},
-            )  # fmt: skip
-            await self._deps.store.record(entry)
+        """Raises: ApiError 401, or 429 for who guesses. Noted in the audit log only as often as the gate lets through."""
+        self._gate.refused(source)
+        entry = Entry(
+            request.method.lower(), "", Decision.REFUSE, source=source, request_id=request[REQUEST_ID],
+            reason="Unauthorized", detail={"path": request.path[:500], "status": 401},
+        )  # fmt: skip
+        await self._deps.store.record(entry)
         raise ApiError(401, "Unauthorized", "Unauthorized: send a bearer token (pylis kubeconfig holds one)")
 
     async def _refused(self, request: web.Request, caller: Caller, error: ApiError) -> None:

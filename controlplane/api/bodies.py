@@ -18,7 +18,7 @@ from controlplane.resources.yaml_text import read_text
 Object = dict[str, Any]
 MAX_BODY: Final = 3 * 1024 * 1024
 MAX_DEPTH: Final = 100
-BODY_SECONDS: Final = 20
+BODY_SECONDS: Final = web.AppKey("body seconds", float)
 
 
 async def read_json(request: web.Request) -> Any:
@@ -33,6 +33,11 @@ async def read_json(request: web.Request) -> Any:
     if content_type in ("application/apply-patch+yaml", "application/yaml"):
         return _yaml(data)
     return parse(data)
+
+
+async def read_optional(request: web.Request) -> Object:
+    """{} where there is no body."""
+    return await read_object(request) if request.can_read_body and await _read(request) else {}
 
 
 async def read_object(request: web.Request) -> Object:
@@ -54,11 +59,12 @@ def parse(data: bytes) -> Any:
 
 
 async def _read(request: web.Request) -> bytes:
+    seconds = request.app[BODY_SECONDS]
     try:
-        async with asyncio.timeout(BODY_SECONDS):
+        async with asyncio.timeout(seconds):
             return await request.read()
     except TimeoutError:
-        raise ApiError(408, "Timeout", f"the body did not arrive within {BODY_SECONDS} seconds") from None
+        raise ApiError(408, "Timeout", f"the body did not arrive within {seconds:g} seconds") from None
 
 
 def _yaml(data: bytes) -> Any:

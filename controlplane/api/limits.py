@@ -16,13 +16,14 @@ from typing import Final
 from controlplane.api.errors import ApiError
 
 MOST_CLIENTS: Final = 10_000  # buckets that are remembered
-HEAD_SECONDS: Final = 15.0
-IDLE_SECONDS: Final = 90.0
+_LOOK_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`rate` requests a second with a `burst`, `refused` failed authentications a second, `running` at once."""
+    """`rate` requests a second with a `burst`, `refused` failed authentications a second, `running` at once; how long
+    a request's head and body may take, and a connection may say nothing.
+    """
 
     rate: float = 2_000
     burst: float = 4_000
@@ -30,6 +31,9 @@ class Limits:
     refused_burst: float = 50
     running: int = 512
     connections: int = 8_192
+    head_seconds: float = 15
+    idle_seconds: float = 90
+    body_seconds: float = 20
 
 
 class Buckets:
@@ -50,11 +54,6 @@ class Buckets:
             self._levels.popitem(last=False)
         return allowed
 
-    def is_empty(self, client: str) -> bool:
-        """As `take`, without taking."""
-        level, at = self._levels.get(client, (self._burst, 0.0))
-        return min(self._burst, level + (self._clock() - at) * self._rate) < 1
-
 
 class Gate:
     """At the door: who is over the limit is told to come again."""
@@ -72,25 +71,23 @@ class Gate:
         if self.running >= self._limits.running:
             raise _too_many("the server is busy")
 
-    def refused(self, source: str) -> bool:
-        """Counts a failed authentication; False when there were too many to note each."""
-        return self._refusals.take(source)
+    def refused(self, source: str) -> None:
+        """Counts a failed authentication. Raises: ApiError 429 when there were too many to note each.
 
-    def may_try(self, source: str) -> None:
-        """Raises: ApiError 429 for who guesses."""
-        if self._refusals.is_empty(source):
+        Only who failed is told so: a good credential is never locked out by what others of its address try.
+        """
+        if not self._refusals.take(source):
             raise _too_many("too many failed authentications")
 
 
 class Connections:
     """Deadlines of all connections; `run` drops those that passed."""
 
-    def __init__(
-        self, most: int, head_seconds: float = HEAD_SECONDS, idle_seconds: float = IDLE_SECONDS
-    ) -> None:
-        self._most = most
-        self._head_seconds = head_seconds
-        self._idle_seconds = idle_seconds
+    def __init__(self, limits: Limits) -> None:
+        self._most = limits.connections
+        self._head_seconds = limits.head_seconds
+        self._idle_seconds = limits.idle_seconds
+        self._look_seconds = min(_LOOK_SECONDS, limits.head_seconds)
         self._deadlines: dict[asyncio.BaseTransport, float] = {}
         self.dropped = 0
 
@@ -117,7 +114,7 @@ class Connections:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            await asyncio.sleep(1)
+            await asyncio.sleep(self._look_seconds)
             now = time.monotonic()
             for transport in [t for t, deadline in self._deadlines.items() if deadline < now]:
                 self._drop(transport)

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from controlplane.api import answers, objects, target
 from controlplane.api.authorization import Authorization
-from controlplane.api.bodies import read_json, read_object
+from controlplane.api.bodies import read_json, read_object, read_optional
 from controlplane.api.callers import caller_of, note_target
 from controlplane.api.errors import ApiError, from_store, not_found
 from controlplane.api.objects import Object
@@ -98,7 +98,7 @@ class Resources:
         return answers.one(request, what.kind, done.record, status, done.warnings)
 
     async def _delete(self, request: web.Request, what: Target, *, whole: bool) -> web.Response:
-        body = await read_object(request) if request.can_read_body and await request.read() else {}
+        body = await read_optional(request)
         author, deletion = _author(request), Deletion.of(body, request.query)
         if "All" in body.get("dryRun", ()):
             author = replace(author, options=replace(author.options, dry_run=True))
