@@ -88,7 +88,8 @@ fuzz: dev
 	@PYTHONPATH=. $(BIN)/python tests/fuzz/parsers.py --minutes $(or $(MINUTES),1)
 
 test-rotation: dev
-	@PYLIS_ROTATION_SECONDS=$(or $(SECONDS),60) $(BIN)/python -m pytest tests/e2e/test_rotation_under_load.py -q
+	@PYLIS_ROTATION_SECONDS=$(or $(SECONDS),60) $(BIN)/python -m pytest tests/e2e/test_rotation_under_load.py -q -rP -p no:randomly; code=$$?; \
+	command -v wrk >/dev/null || echo "rotation: wrk was NOT run: it is not on PATH (Debian: apt-get install wrk)"; exit $$code
 
 conformance: dev
 	$(BIN)/python tests/spiffe/report.py
