@@ -1,0 +1,130 @@
+"""What is decided about each port of each group of workloads: its program and its mutual TLS, kept until policy changes."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import replace
+
+from ca.revocation import Revocations
+from ca.spiffe_id import TrustDomain
+from controlplane.mesh import planning
+from controlplane.mesh.graph import Graph, Group, Judged
+from controlplane.mesh.selecting import Objects
+from controlplane.resources.service_entry import ServicePort
+from controlplane.resources.workload_entry import WorkloadEntry
+from policies.authorization_policy import AuthorizationPolicy
+from policies.lower import lower
+from policies.observe import is_observed, observed, observed_mode
+from policies.peer_authentication import PeerAuthentication, effective_mode
+from policies.program import DecisionProgram, Protocol
+from policies.request_authentication import RequestAuthentication, authentication
+from policies.select import select
+from policies.workload import MeshSettings, MtlsMode
+
+Rule = AuthorizationPolicy | PeerAuthentication | RequestAuthentication
+
+
+class Decisions:
+    def __init__(self, graph: Graph, settings: MeshSettings) -> None:
+        self._graph = graph
+        self._settings = settings
+        self._domain = TrustDomain.parse(settings.trust_domain)
+        self._policies: Objects[AuthorizationPolicy] = Objects()
+        self._authentications: Objects[PeerAuthentication] = Objects()
+        self._tokens: Objects[RequestAuthentication] = Objects()
+        self.revocations = Revocations()
+        self._revoked = planning.revoked(self.revocations)
+
+    @property
+    def token_rules(self) -> Objects[RequestAuthentication]:
+        return self._tokens
+
+    def put(self, key: Hashable, created: int, rule: Rule) -> None:
+        match rule:
+            case AuthorizationPolicy():
+                self._policies.put(key, created, rule)
+            case PeerAuthentication():
+                self._authentications.put(key, created, rule)
+            case RequestAuthentication():
+                self._tokens.put(key, created, rule)
+        self.touch(rule)
+
+    def remove(self, key: Hashable, rule: Rule) -> None:
+        for table in (self._policies, self._authentications, self._tokens):
+            table.remove(key)
+        self.touch(rule)
+
+    def touch(self, rule: Rule) -> None:
+        dirty = self._graph.dirty
+        table = dirty.modes if isinstance(rule, PeerAuthentication) else dirty.programs
+        table.update(dict.fromkeys(self._selected(rule)))
+
+    def cut_off(self, now: Revocations) -> None:
+        """Every port denies the revoked; services they are behind lose them."""
+        old, self.revocations, self._revoked = self.revocations, now, planning.revoked(now)
+        for group in self._graph.groups.values():
+            self._graph.dirty.programs[group] = None
+            if old.covers(group.identity) != now.covers(group.identity):
+                self._graph.touch_services(group)
+
+    def program_again(self, group: Group) -> None:
+        for (port, protocol), old in list(group.programs.items()):
+            new = self._lowered(group, port, protocol)
+            if new == old.program:
+                continue
+            judged = group.programs[port, protocol] = Judged.of(new)
+            self._graph.dirty.inbound[group] = None
+            if judged.audience == old.audience:
+                continue  # nobody may call it who might not before
+            for service in group.services.values():
+                for target in service.targets:
+                    if (planning.target(target.port), planning.protocol(target.port)) == (port, protocol):
+                        self._graph.dirty.callers[target] = None
+
+    def mode_again(self, group: Group) -> None:
+        old = dict(group.modes)
+        group.modes.clear()
+        if any(self._mode(group, port) != mode for port, mode in old.items()):
+            self._graph.dirty.inbound[group] = None
+            self._graph.touch_services(group)
+
+    def judged(self, group: Group, port: ServicePort) -> Judged:
+        key = (planning.target(port), planning.protocol(port))
+        if key not in group.programs:
+            group.programs[key] = Judged.of(self._lowered(group, *key))
+        return group.programs[key]
+
+    @property
+    def look(self) -> planning.Lookups:
+        return planning.Lookups(
+            self._domain,
+            self.revocations,
+            lambda entry, port: self.judged(self._group(entry), port).program,
+            lambda entry, port: self._mode(self._group(entry), planning.target(port)),
+            lambda entry, port: self.judged(self._group(entry), port).cut,
+        )
+
+    def _group(self, entry: WorkloadEntry) -> Group:
+        return self._graph.nodes[planning.node_id(entry)].group
+
+    def _selected(self, rule: Rule) -> list[Group]:
+        everywhere = rule.namespace == self._settings.root_namespace
+        return self._graph.by_labels.selected(None if everywhere else rule.namespace, rule.selector)
+
+    def _lowered(self, group: Group, port: int, protocol: Protocol) -> DecisionProgram:
+        settings, workload = self._settings, group.workload
+        where = (workload.namespace, workload.labels, settings.root_namespace)
+        selected = select(self._policies.applying(*where), workload, settings)
+        tokens = authentication(self._tokens.applying(*where), workload, settings)
+        program = lower(selected, settings, port=port, protocol=protocol, authentication=tokens)
+        if is_observed(workload):
+            program = observed(program)
+        return replace(program, revoked=self._revoked)
+
+    def _mode(self, group: Group, port: int) -> MtlsMode:
+        if port not in group.modes:
+            settings, workload = self._settings, group.workload
+            found = self._authentications.by_age(workload.namespace, workload.labels, settings.root_namespace)
+            mode = effective_mode(found, workload, port, settings)
+            group.modes[port] = observed_mode(mode) if is_observed(workload) else mode
+        return group.modes[port]

@@ -1,0 +1,134 @@
+"""Workloads and services come and go: who is behind what is kept right, and what that concerns is marked."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+from ca.spiffe_id import TrustDomain
+from controlplane.mesh import planning
+from controlplane.mesh.graph import Graph, Group, Identity, Node, Service, Target, add, drop
+from controlplane.mesh.reaching import Reach
+from controlplane.resources.service_entry import ServiceEntry
+from controlplane.resources.workload_entry import WorkloadEntry
+from policies.workload import Workload
+
+
+class Members:
+    def __init__(self, graph: Graph, reach: Reach, domain: TrustDomain) -> None:
+        self._graph = graph
+        self._reach = reach
+        self._domain = domain
+
+    def add_service(self, key: Hashable, created: int, entry: ServiceEntry) -> None:
+        graph = self._graph
+        service = graph.services[key] = Service(entry, created)
+        service.targets = [Target(service, index, port) for index, port in enumerate(entry.ports)]
+        graph.service_selectors.add(key, entry.namespace, entry.selector)
+        for group in graph.by_labels.selected(entry.namespace, entry.selector):
+            self._join(group, key, service)
+        for target in service.targets:
+            graph.dirty.callers[target] = None
+            graph.dirty.destinations[target] = None
+            add(graph.by_host, ((host, target.port.number) for host in entry.hosts), target)
+
+    def remove_service(self, key: Hashable, entry: ServiceEntry) -> None:
+        graph = self._graph
+        service = graph.services.pop(key)
+        graph.service_selectors.remove(key)
+        for group in service.groups:
+            del group.services[key]
+            graph.dirty.inbound[group] = None
+        for target in service.targets:
+            graph.tell_users(target)
+            graph.dirty.callers.pop(target, None)
+            graph.dirty.destinations.pop(target, None)
+            for caller in target.callers:
+                graph.identities[caller].reach.pop(target, None)
+            self._reach.list(target, ())
+            for host in dict.fromkeys(entry.hosts):
+                drop(graph.by_host, (host, target.port.number), target)
+
+    def add_entry(self, entry: WorkloadEntry, was: WorkloadEntry | None) -> None:
+        graph, id_ = self._graph, planning.node_id(entry)
+        if was is not None:
+            if _key(entry) == _key(was):
+                self._change_entry(id_, entry)
+                return
+            self.remove_entry(was)
+        group = graph.groups.get(_key(entry)) or self._new_group(entry)
+        group.entries[id_] = entry
+        graph.nodes[id_] = Node(entry, group)
+        graph.declare(id_)
+        graph.dirty.gone.pop(id_, None)
+        self._touch(id_, group)
+
+    def remove_entry(self, entry: WorkloadEntry) -> None:
+        graph, id_ = self._graph, planning.node_id(entry)
+        node = graph.nodes.pop(id_)
+        group = node.group
+        for place in node.declared:
+            drop(graph.declarers, place, id_)
+        graph.dirty.nodes.pop(id_, None)
+        graph.dirty.edited.pop(id_, None)
+        graph.dirty.gone[id_] = None
+        graph.touch_services(group)
+        del group.entries[id_]
+        if not group.entries:
+            self._remove_group(group, _key(entry))
+
+    def _change_entry(self, id_: str, entry: WorkloadEntry) -> None:
+        node = self._graph.nodes[id_]
+        node.entry = node.group.entries[id_] = entry
+        self._graph.declare(id_)
+        self._touch(id_, node.group)
+
+    def _touch(self, id_: str, group: Group) -> None:
+        self._graph.dirty.edited[id_] = None
+        self._graph.touch_services(group)
+
+    def _join(self, group: Group, key: Hashable, service: Service) -> None:
+        service.groups[group] = None
+        group.services[key] = service
+        self._graph.dirty.inbound[group] = None
+
+    def _new_group(self, entry: WorkloadEntry) -> Group:
+        graph = self._graph
+        identity = planning.identity(self._domain, entry)
+        workload = Workload(entry.namespace, entry.name, entry.service_account, entry.labels)
+        group = graph.groups[_key(entry)] = Group(workload, identity)
+        graph.by_labels.add(group, entry.namespace, entry.labels)
+        for key in list(graph.service_selectors.selecting(entry.namespace, entry.labels)):
+            service = graph.services[key]
+            self._join(group, key, service)
+            graph.dirty.callers.update(dict.fromkeys(service.targets))
+        principal = identity.principal
+        if principal not in graph.identities:
+            graph.identities[principal] = Identity()
+            graph.by_namespace.setdefault(entry.namespace, {})[principal] = None
+            graph.dirty.newcomers[principal] = None
+        graph.identities[principal].groups[group] = None
+        return group
+
+    def _remove_group(self, group: Group, key: tuple[object, ...]) -> None:
+        graph = self._graph
+        del graph.groups[key]
+        graph.by_labels.remove(group)
+        for service in group.services.values():
+            del service.groups[group]
+            graph.dirty.callers.update(dict.fromkeys(service.targets))
+        for table in (graph.dirty.programs, graph.dirty.modes, graph.dirty.inbound):
+            table.pop(group, None)
+        principal = group.identity.principal
+        identity = graph.identities[principal]
+        del identity.groups[group]
+        if not identity.groups:
+            for target in identity.reach:
+                target.callers.discard(principal)
+            del graph.identities[principal]
+            drop(graph.by_namespace, group.workload.namespace, principal)
+            graph.dirty.newcomers.pop(principal, None)
+            graph.dirty.principals.pop(principal, None)
+
+
+def _key(entry: WorkloadEntry) -> tuple[object, ...]:
+    return entry.namespace, entry.service_account, tuple(sorted(entry.labels.items()))
