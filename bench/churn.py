@@ -56,6 +56,7 @@ class Churn:
         self._lock = threading.Lock()
         self._api: Client = connect(mesh.kubeconfig)
         self._live = self._connection()
+        self._here = True  # the replica is registered
 
     def run(self, edits: int, endpoints: int, restarts: int) -> Result:
         steady = [threading.Thread(target=self._steady) for _ in range(STEADY_CONNECTIONS)]
@@ -100,16 +101,20 @@ class Churn:
             self._expect(self._live, allowed, "allow")
 
     def _acknowledged(self, revision: int) -> None:
-        """By those who decide, and by the caller: until it has heard that a replica left, it may still ask it."""
+        """By those who decide, and by the caller: until it has heard that a replica left, it may still ask it.
+
+        A replica that is registered and has not come back to its stream yet has acknowledged nothing.
+        """
+        wanted = {"shop/frontend", "shop/catalog"} | ({f"shop/{REPLICA}"} if self._here else set[str]())
 
         def held() -> bool:
             found = self._ask("GET", "/pylis/v1/proxies")["items"]
-            ours = [p for p in found if p["name"] in ("shop/frontend", "shop/catalog", f"shop/{REPLICA}")]
-            return len(ours) > 1 and all(p["syncedRevision"] >= revision for p in ours)
+            return wanted <= {p["name"] for p in found if p["syncedRevision"] >= revision}
 
         until("the acknowledgement", held)
 
     def _endpoint(self, entry: dict[str, Any], *, here: bool) -> None:
+        self._here = here
         if not here:
             self._ask("DELETE", f"{ENTRY}/{REPLICA}")
             return

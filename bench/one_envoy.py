@@ -249,7 +249,7 @@ async def envoy(
     with out.open("wb") as stdout, (directory / f"{stem}.err").open("wb") as stderr:
         process = await asyncio.create_subprocess_exec(
             str(ENVOY), "-c", str(directory / f"{stem}.json"), "--disable-hot-restart", "--concurrency", "1",
-            "-l", "warning", stdout=stdout, stderr=stderr,
+            "-l", "warning", "--file-flush-interval-msec", "100", stdout=stdout, stderr=stderr,
         )  # fmt: skip
         try:
             yield out

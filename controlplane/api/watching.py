@@ -39,6 +39,7 @@ class Watches:
         self._bookmark_seconds = bookmark_seconds
         self._open = 0
         self._stopping = False
+        self._pauses: set[asyncio.Timeout] = set()
         self._shared: dict[tuple[int, str], bytes] = {}
 
     @property
@@ -47,6 +48,8 @@ class Watches:
 
     def stop(self) -> None:
         self._stopping = True
+        for pause in self._pauses:
+            pause.reschedule(0)
 
     async def serve(
         self, request: web.Request, target: Target, wanted: Wanted, selects: bool
@@ -96,13 +99,19 @@ class Watches:
                 if after > told:
                     told = after
                     await _write(response, watch.bookmark(after, initial=False))
-            try:
-                async with asyncio.timeout(
-                    min(end - now, bookmark_at - now if watch.bookmarks else 5.0, 5.0)
-                ):
-                    await self._store.wait(after)
-            except TimeoutError:
-                continue
+            await self._pause(min(end - now, bookmark_at - now if watch.bookmarks else 5.0, 5.0), after)
+
+    async def _pause(self, seconds: float, after: int) -> None:
+        """Until there is something to tell, the time is over, or the server stops."""
+        pause = asyncio.timeout(seconds)
+        self._pauses.add(pause)
+        try:
+            async with pause:
+                await self._store.wait(after)
+        except TimeoutError:
+            pass
+        finally:
+            self._pauses.discard(pause)
 
     async def _start(self, watch: _Watch) -> tuple[list[Record], int]:
         version, target = watch.request.query.get("resourceVersion", ""), watch.target

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -9,6 +10,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -358,6 +360,20 @@ def test_old_tls_is_not_spoken(server: RunningServer) -> None:
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     with socket.create_connection((host, int(port)), 10) as plain, pytest.raises(ssl.SSLError):
         context.wrap_socket(plain, server_hostname="server.pylis.internal")
+
+
+def test_a_server_that_stops_ends_its_watches_in_order(tmp_path: Path) -> None:
+    with RunningServer(tmp_path) as server:
+        admin, maps = Api(server, server.token), "/api/v1/namespaces/default/configmaps"
+        version = admin("GET", maps).body["metadata"]["resourceVersion"]
+        connection = admin.connection()
+        headers = {"Authorization": f"Bearer {server.token}"}
+        connection.request("GET", f"{maps}?watch=1&resourceVersion={version}", headers=headers)
+        with contextlib.closing(connection), connection.getresponse() as response:
+            began = time.monotonic()
+            server.stop()
+            assert response.read() == b""  # a stream that is cut raises IncompleteRead
+            assert time.monotonic() - began < 4  # watches look at the clock every 5 s
 
 
 def test_a_backup_is_restored_and_watchers_must_list_anew(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_a_watch_over_a_restart_loses_no_event(server: RunningServer) -> None:
                 try:
                     stream = watch.stream(
                         objects.list_namespaced_custom_object, GROUP, VERSION, "default", PLURAL,
-                        resource_version=watch.resource_version or version, timeout_seconds=5,
+                        resource_version=watch.resource_version or version, timeout_seconds=2,
                     )  # fmt: skip
                     seen.extend(e["object"]["metadata"]["name"] for e in stream if e["type"] == "ADDED")
                 except (urllib3.exceptions.HTTPError, OSError):
