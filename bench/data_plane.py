@@ -29,6 +29,7 @@ from xds.plan import (
     AccessLog,
     AppProtocol,
     Destination,
+    Endpoint,
     InboundPort,
     ProxyPlan,
     SocketAddress,
@@ -109,7 +110,7 @@ async def added_round_trips() -> list[float]:
         inbound = InboundPort(
             "tcp", 8080, AppProtocol.TCP, listen, app, MtlsMode.STRICT, principals(10, Protocol.TCP)
         )
-        target = Destination("orders.shop", 8080, AppProtocol.TCP, (listen,), (OWN,))
+        target = Destination("orders.shop", 8080, AppProtocol.TCP, (Endpoint(listen),), (OWN,))
         shared = {
             "trust_domains": ("example.org",),
             "path_normalization": PathNormalization.BASE,

@@ -34,7 +34,7 @@ from policies.program import Clause, DecisionProgram, Protocol
 from policies.workload import MtlsMode, PathNormalization
 from xds.compile import compile_plan
 from xds.ledger import Ledger
-from xds.plan import AccessLog, AppProtocol, Destination, InboundPort, ProxyPlan, SocketAddress
+from xds.plan import AccessLog, AppProtocol, Destination, Endpoint, InboundPort, ProxyPlan, SocketAddress
 
 ROUNDS: Final = 10
 CALLER, CALLEE = "shop/frontend", "shop/orders"
@@ -88,7 +88,7 @@ def _plans(app: SocketAddress) -> dict[str, ProxyPlan]:
     )
     listen = SocketAddress("127.0.0.1", free_port())
     inbound = InboundPort("http", 8080, AppProtocol.HTTP, listen, app, MtlsMode.STRICT, program)
-    orders = Destination("orders.shop", 8080, AppProtocol.HTTP, (listen,), (IDENTITIES[CALLEE],))
+    orders = Destination("orders.shop", 8080, AppProtocol.HTTP, (Endpoint(listen),), (IDENTITIES[CALLEE],))
     proxy = SocketAddress("127.0.0.1", free_port())
     domains, normal, log = ("example.org",), PathNormalization.MERGE_SLASHES, AccessLog.OFF
     return {

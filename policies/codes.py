@@ -50,8 +50,10 @@ BAD_TARGET: Final = "PYL1109"
 TARGETS_NO_SIDECAR: Final = "PYL1110"
 PRIVATE_KEY: Final = "PYL1111"
 NO_SUCH_PROVIDER: Final = "PYL1112"
+NARROWS_ONLY: Final = "PYL1113"
 
 PSEUDO_HEADER: Final = "PYL1215"
+NOT_BUILT: Final = "PYL1216"
 
 SHADOWED: Final = "PYL1301"
 REDUNDANT: Final = "PYL1302"
@@ -112,7 +114,9 @@ CODES: Final[dict[str, str]] = {
     TARGETS_NO_SIDECAR: "a policy with targetRefs is for gateways and waypoints; sidecars pass over it (warning)",
     PRIVATE_KEY: "a JWKS that holds a private key (warning)",
     NO_SUCH_PROVIDER: "an extension provider that the mesh settings do not declare",
+    NARROWS_ONLY: "a Sidecar narrows what a sidecar may reach and never opens anything (warning)",
     PSEUDO_HEADER: "not supported by this version: pseudo headers other than :authority, :method and :path",
+    NOT_BUILT: "not supported by this version: a field that no sidecar here would follow",
     SHADOWED: "lint: an ALLOW rule that never allows: DENY rules match all of its requests",
     REDUNDANT: "lint: a rule that decides nothing: other rules match all of its requests",
     VACUOUS: "lint: a rule that matches no request: its conditions exclude each other",

@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from policies.program import DecisionProgram
 from policies.workload import MtlsMode, PathNormalization
+from xds.traffic import TrafficPolicy
 
 
 class AppProtocol(StrEnum):
@@ -58,6 +59,24 @@ class PipeAddress:
 Address = SocketAddress | PipeAddress
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Locality:
+    """Where a workload runs; "" what is not known."""
+
+    region: str = ""
+    zone: str = ""
+    subzone: str = ""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Endpoint:
+    """`priority` as one caller sees it: 0 is called first, the next while too few of those are healthy."""
+
+    address: SocketAddress
+    locality: Locality = Locality()
+    priority: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class OriginalDestination:
     """Wherever the connection was going before it was redirected."""
@@ -101,16 +120,17 @@ class Destination:
     """One port of a service this proxy may call.
 
     `identities` are the SPIFFE IDs its endpoints may present, sorted; `mtls` is false only where every
-    endpoint's PeerAuthentication says DISABLE. `cut` as in `InboundPort`.
+    endpoint's PeerAuthentication says DISABLE. `cut` as in `InboundPort`. `traffic` None: as every destination's.
     """
 
     host: str
     port: int
     protocol: AppProtocol
-    endpoints: tuple[SocketAddress, ...]
+    endpoints: tuple[Endpoint, ...]
     identities: tuple[str, ...]
     mtls: bool = True
     cut: str = ""
+    traffic: TrafficPolicy | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,13 +14,15 @@ from ca.spiffe_id import SpiffeId
 from controlplane.mesh import planning
 from controlplane.mesh.labels import Labelled, Selectors
 from controlplane.resources.service_entry import ServiceEntry, ServicePort
+from controlplane.resources.sidecar import Sidecar
 from controlplane.resources.workload_entry import WorkloadEntry
 from policies.program import DecisionProgram, Protocol
 from policies.scope import Audience, audience
 from policies.workload import MtlsMode, Workload
-from xds.plan import Destination, InboundPort
+from xds.plan import Destination, InboundPort, Locality
 
 Place = tuple[str, int]  # a service's host and port
+View = tuple[str, str, Locality]  # a service's host; a caller's namespace and locality
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class Group:
     services: dict[Hashable, Service] = field(default_factory=lambda: dict[Hashable, Service]())
     programs: dict[tuple[int, Protocol], Judged] = field(default_factory=dict[tuple[int, Protocol], Judged])
     modes: dict[int, MtlsMode] = field(default_factory=dict[int, MtlsMode])
+    sidecar: Sidecar | None = None  # the resource that narrows it
 
     def by_age(self) -> list[ServiceEntry]:
         return [s.entry for s in sorted(self.services.values(), key=lambda s: s.created)]
@@ -61,6 +64,7 @@ class Target:
     callers: set[str] = field(default_factory=set[str])  # principals
     asked: tuple[tuple[str, str], ...] = ()  # under which keys identities that come later find it
     destinations: dict[str, Destination] = field(default_factory=dict[str, Destination])  # by host
+    seen: dict[View, Destination] = field(default_factory=dict[View, Destination])
 
     @property
     def age(self) -> tuple[int, int]:
@@ -85,13 +89,18 @@ class Identity:
 
 @dataclass(eq=False, slots=True)
 class Node:
-    """A proxy's parts as they were last planned."""
+    """A proxy's parts as they were last planned.
+
+    `declared`: its upstreams, and the authorizers its own ports ask (`asked`). `closed` as in `Sidecar`.
+    """
 
     entry: WorkloadEntry
     group: Group
     inbound: tuple[InboundPort, ...] = ()
     scope: tuple[Destination, ...] = ()
-    declared: frozenset[Place] = frozenset()  # upstreams, and the authorizers its own ports ask
+    declared: frozenset[Place] = frozenset()
+    asked: frozenset[Place] = frozenset()
+    closed: bool = False
 
 
 @dataclass(slots=True)
@@ -112,7 +121,7 @@ class Dirty:
 
 @dataclass(slots=True)
 class Graph:
-    """`by_host`, `declarers` and `by_namespace` (of principals) find by what a thing is known by."""
+    """`by_host`, `hosts`, `declarers` and `by_namespace` (of principals) find by what a thing is known by."""
 
     nodes: dict[str, Node] = field(default_factory=dict[str, Node])
     groups: dict[tuple[object, ...], Group] = field(default_factory=dict[tuple[object, ...], Group])
@@ -122,6 +131,7 @@ class Graph:
     by_labels: Labelled[Group] = field(default_factory=Labelled[Group])
     service_selectors: Selectors[Hashable] = field(default_factory=Selectors[Hashable])
     by_host: dict[Place, dict[Target, None]] = field(default_factory=dict[Place, dict[Target, None]])
+    hosts: dict[str, dict[Target, None]] = field(default_factory=dict[str, dict[Target, None]])
     declarers: dict[Place, dict[str, None]] = field(default_factory=dict[Place, dict[str, None]])
     dirty: Dirty = field(default_factory=Dirty)
 
@@ -139,7 +149,8 @@ class Graph:
     def declare(self, id_: str) -> None:
         """Whatever becomes of these services, the node is told."""
         node = self.nodes[id_]
-        now = planning.declared(node.entry) | planning.asked(node.inbound)
+        node.asked = planning.asked(node.inbound)
+        now = planning.declared(node.entry) | node.asked
         for place in node.declared - now:
             drop(self.declarers, place, id_)
         for place in now - node.declared:

@@ -7,6 +7,8 @@
     ServiceEntry                   its workloads' inbound ports; itself as a destination
     WorkloadEntry                  itself; its services as destinations; its identity, where that is new or gone
     Quarantine                     every program; services the cut off are behind
+    DestinationRule                what callers of the services it matches are told
+    Sidecar                        what the workloads it selects or selected are told
     a program that changed         inbound ports of its workloads; who may call the services they are behind
     callers or destination changed what each of the callers, and who declares it, is told
 
@@ -24,21 +26,26 @@ from ca.revocation import Revocations
 from ca.spiffe_id import SpiffeId, TrustDomain
 from controlplane.mesh import planning
 from controlplane.mesh.deciding import Decisions
-from controlplane.mesh.graph import Dirty, Graph, Node, Place, Target
+from controlplane.mesh.destinations import Destinations
+from controlplane.mesh.graph import Dirty, Graph, Node, Place
 from controlplane.mesh.members import Members
 from controlplane.mesh.reaching import Reach
 from controlplane.mesh.registered import Registrations
+from controlplane.resources.destination_rule import DestinationRule
 from controlplane.resources.quarantine import Quarantine, revocations
 from controlplane.resources.service_entry import ServiceEntry
+from controlplane.resources.sidecar import Egress, Sidecar
 from controlplane.resources.workload_entry import WorkloadEntry
 from controlplane.resources.workload_registration import WorkloadRegistration
 from policies.authorization_policy import AuthorizationPolicy
 from policies.peer_authentication import PeerAuthentication
 from policies.request_authentication import RequestAuthentication
 from policies.workload import MeshSettings
-from xds.plan import AccessLog, Destination, ProxyPlan
+from xds.plan import AccessLog, Destination, Locality, ProxyPlan
 
-_Scopes = dict[tuple[str, frozenset[Place]], tuple[Destination, ...]]
+_Places = frozenset[Place]
+_ScopeKey = tuple[str, _Places, _Places, tuple[Egress, ...] | None, Locality]
+_Scopes = dict[_ScopeKey, tuple[Destination, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +78,8 @@ class LiveMesh:
         self._graph = Graph()
         self._decisions = Decisions(self._graph, settings)
         self._reach = Reach(self._graph, self._decisions)
-        self._members = Members(self._graph, self._reach, domain)
+        self._members = Members(self._graph, self._reach, settings)
+        self._destinations = Destinations(self._graph, self._decisions, settings.root_namespace)
         self._registrations = Registrations(domain)
         self._quarantines: dict[Hashable, Quarantine] = {}
         self._jwks: dict[str, str] = {}
@@ -95,7 +103,13 @@ class LiveMesh:
         if node is None:
             return None
         return planning.proxy_plan(
-            node.entry, self.settings, node.inbound, node.scope, self._access_log, self._jwks
+            node.entry,
+            self.settings,
+            node.inbound,
+            node.scope,
+            self._access_log,
+            self._jwks,
+            closed=node.closed,
         )
 
     @property
@@ -166,6 +180,16 @@ class LiveMesh:
                         self._members.add_entry(value, was if isinstance(was, WorkloadEntry) else None)
                     elif not isinstance(edit.value, WorkloadEntry):
                         self._members.remove_entry(value)
+                case DestinationRule():
+                    if now:
+                        self._destinations.put(edit.key, edit.created, value)
+                    else:
+                        self._destinations.remove(edit.key, value)
+                case Sidecar():
+                    if now:
+                        self._members.put_sidecar(edit.key, edit.created, value)
+                    else:
+                        self._members.remove_sidecar(edit.key, value)
                 case WorkloadRegistration():
                     if now:
                         agents |= self._registrations.add(edit.key, value)
@@ -199,16 +223,8 @@ class LiveMesh:
         for principal in dirty.newcomers:
             self._reach.reach_of(principal)
         for target in dirty.destinations:
-            self._destinations_again(target)
+            self._destinations.again(target)
         return frozenset(self._changed_nodes()) | dirty.gone.keys()
-
-    def _destinations_again(self, target: Target) -> None:
-        members = [entry for group in target.service.groups for entry in group.entries.values()]
-        for host in dict.fromkeys(target.service.entry.hosts):
-            new = planning.destination(host, target.port, members, self._decisions.look)
-            if target.destinations.get(host) != new:
-                target.destinations[host] = new
-                self._graph.tell_users(target)
 
     def _changed_nodes(self) -> Iterator[str]:
         graph, dirty = self._graph, self._graph.dirty
@@ -226,9 +242,9 @@ class LiveMesh:
                 continue
             if id_ in dirty.edited:
                 self._plan_inbound(id_, node)
-            scope = self._scope(node, scopes)
-            if id_ in dirty.edited or scope != node.scope:
-                node.scope = scope
+            scope, closed = self._scope(node, scopes), planning.is_closed(node.entry, node.group.sidecar)
+            if id_ in dirty.edited or (scope, closed) != (node.scope, node.closed):
+                node.scope, node.closed = scope, closed
                 yield id_
 
     def _plan_inbound(self, id_: str, node: Node) -> bool:
@@ -244,20 +260,10 @@ class LiveMesh:
         return True
 
     def _scope(self, node: Node, known: _Scopes) -> tuple[Destination, ...]:
-        key = (node.group.identity.principal, node.declared)
+        sidecar = node.group.sidecar
+        egress = sidecar.egress if sidecar else None
+        key = (node.group.identity.principal, node.declared, node.asked, egress, node.entry.locality)
         if key not in known:
-            scope = tuple(self._told(*key))
+            scope = tuple(self._destinations.told(node, egress))
             known[key] = node.scope if scope == node.scope else scope
         return known[key]
-
-    def _told(self, principal: str, declared: frozenset[Place]) -> Iterator[Destination]:
-        graph = self._graph
-        reach = graph.identities[principal].reach
-        wanted = {t: None for place in declared for t in graph.by_host.get(place, ())}
-        seen: set[Place] = set()
-        for target in sorted({**reach, **wanted}, key=lambda t: t.age):
-            for host in target.service.entry.hosts:
-                place = (host, target.port.number)
-                if place not in seen and (target in reach or place in declared):
-                    seen.add(place)
-                    yield target.destinations[host]

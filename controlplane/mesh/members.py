@@ -8,16 +8,40 @@ from ca.spiffe_id import TrustDomain
 from controlplane.mesh import planning
 from controlplane.mesh.graph import Graph, Group, Identity, Node, Service, Target, add, drop
 from controlplane.mesh.reaching import Reach
+from controlplane.mesh.selecting import Objects
 from controlplane.resources.service_entry import ServiceEntry
+from controlplane.resources.sidecar import Sidecar, sidecar_of
 from controlplane.resources.workload_entry import WorkloadEntry
-from policies.workload import Workload
+from policies.workload import MeshSettings, Workload
 
 
 class Members:
-    def __init__(self, graph: Graph, reach: Reach, domain: TrustDomain) -> None:
+    def __init__(self, graph: Graph, reach: Reach, settings: MeshSettings) -> None:
         self._graph = graph
         self._reach = reach
-        self._domain = domain
+        self._domain = TrustDomain.parse(settings.trust_domain)
+        self._root = settings.root_namespace
+        self._sidecars: Objects[Sidecar] = Objects()
+
+    def put_sidecar(self, key: Hashable, created: int, sidecar: Sidecar) -> None:
+        self._sidecars.put(key, created, sidecar)
+        self._narrow_again(sidecar)
+
+    def remove_sidecar(self, key: Hashable, sidecar: Sidecar) -> None:
+        self._sidecars.remove(key)
+        self._narrow_again(sidecar)
+
+    def _narrow_again(self, sidecar: Sidecar) -> None:
+        everywhere = sidecar.namespace == self._root and not sidecar.selector
+        namespace = None if everywhere else sidecar.namespace
+        for group in self._graph.by_labels.selected(namespace, sidecar.selector):
+            self._narrow(group)
+
+    def _narrow(self, group: Group) -> None:
+        workload = group.workload
+        found = self._sidecars.by_age(workload.namespace, workload.labels, self._root)
+        group.sidecar = sidecar_of(found, workload.namespace, workload.labels, self._root)
+        self._graph.dirty.nodes.update(dict.fromkeys(group.entries))
 
     def add_service(self, key: Hashable, created: int, entry: ServiceEntry) -> None:
         graph = self._graph
@@ -30,6 +54,7 @@ class Members:
             graph.dirty.callers[target] = None
             graph.dirty.destinations[target] = None
             add(graph.by_host, ((host, target.port.number) for host in entry.hosts), target)
+            add(graph.hosts, entry.hosts, target)
 
     def remove_service(self, key: Hashable, entry: ServiceEntry) -> None:
         graph = self._graph
@@ -47,6 +72,7 @@ class Members:
             self._reach.list(target, ())
             for host in dict.fromkeys(entry.hosts):
                 drop(graph.by_host, (host, target.port.number), target)
+                drop(graph.hosts, host, target)
 
     def add_entry(self, entry: WorkloadEntry, was: WorkloadEntry | None) -> None:
         graph, id_ = self._graph, planning.node_id(entry)
@@ -97,6 +123,7 @@ class Members:
         workload = Workload(entry.namespace, entry.name, entry.service_account, entry.labels)
         group = graph.groups[_key(entry)] = Group(workload, identity)
         graph.by_labels.add(group, entry.namespace, entry.labels)
+        self._narrow(group)
         for key in list(graph.service_selectors.selecting(entry.namespace, entry.labels)):
             service = graph.services[key]
             self._join(group, key, service)

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from ca.registrations import Registration
 from ca.revocation import Revocations
 from ca.spiffe_id import TrustDomain
+from controlplane.resources.destination_rule import DestinationRule
 from controlplane.resources.quarantine import Quarantine, revocations
 from controlplane.resources.service_entry import ServiceEntry
+from controlplane.resources.sidecar import Sidecar
 from controlplane.resources.workload_entry import WorkloadEntry
 from controlplane.resources.workload_registration import WorkloadRegistration
 from policies.authorization_policy import AuthorizationPolicy
@@ -32,6 +34,8 @@ class Mesh:
     registrations: tuple[Registration, ...] = ()
     revocations: Revocations = Revocations()
     request_authentications: tuple[RequestAuthentication, ...] = ()
+    destination_rules: tuple[DestinationRule, ...] = ()
+    sidecars: tuple[Sidecar, ...] = ()
 
     @classmethod
     def of(cls, settings: MeshSettings, objects: Iterable[object]) -> Mesh:
@@ -48,6 +52,8 @@ class Mesh:
                 o.registration(domain) for o in everything if isinstance(o, WorkloadRegistration)
             ),
             request_authentications=tuple(o for o in everything if isinstance(o, RequestAuthentication)),
+            destination_rules=tuple(o for o in everything if isinstance(o, DestinationRule)),
+            sidecars=tuple(o for o in everything if isinstance(o, Sidecar)),
             revocations=revocations(o for o in everything if isinstance(o, Quarantine)),
         )
 

@@ -14,7 +14,9 @@ from dataclasses import dataclass, replace
 from ca.revocation import Revocations
 from ca.spiffe_id import SpiffeId, TrustDomain, workload_id
 from controlplane.mesh.mesh import Mesh, workload
+from controlplane.mesh.traffic import as_seen, chosen, rules_by_host
 from controlplane.resources.service_entry import ServiceEntry, ServicePort
+from controlplane.resources.sidecar import Egress, Sidecar, admits, sidecar_of
 from controlplane.resources.workload_entry import InterceptionLayout, WorkloadEntry
 from policies.lower import lower
 from policies.observe import is_observed, observed, observed_mode
@@ -29,6 +31,7 @@ from xds.plan import (
     Address,
     AppProtocol,
     Destination,
+    Endpoint,
     InboundPort,
     Interception,
     OriginalDestination,
@@ -115,8 +118,13 @@ def proxy_plan(
     destinations: tuple[Destination, ...],
     access_log: AccessLog,
     jwks: Mapping[str, str],
+    *,
+    closed: bool,
 ) -> ProxyPlan | None:
-    """The parts put together; None for a workload without a sidecar. `jwks`: by `JwtRule.key_source`."""
+    """The parts put together; None for a workload without a sidecar. `jwks`: by `JwtRule.key_source`.
+
+    `closed` as in `Sidecar`.
+    """
     if entry.sidecar is None:
         return None
     return ProxyPlan(
@@ -133,7 +141,7 @@ def proxy_plan(
         trusted_proxies=settings.trusted_proxies,
         explain_denials=settings.explain_denials,
         jwks=tuple((source, jwks[source]) for source in sorted(key_sources(inbound)) if source in jwks),
-        interception=interception(entry.sidecar.interception),
+        interception=interception(entry.sidecar.interception, closed=closed),
         proxyless=entry.sidecar.proxyless,
     )
 
@@ -150,6 +158,7 @@ class Planner:
         self._domain = TrustDomain.parse(mesh.settings.trust_domain)
         self._entries = {node_id(entry): entry for entry in mesh.entries}
         self._programs: dict[tuple[str, int, Protocol], DecisionProgram] = {}
+        self._rules = rules_by_host(mesh.destination_rules)
         self._behind = [(service, mesh.selected_by(service)) for service in mesh.services]
         self._revoked = revoked(mesh.revocations)
         self._look = Lookups(
@@ -176,22 +185,34 @@ class Planner:
             return None
         services = [service for service, members in self._behind if entry in members]
         inbound = tuple(inbound_ports(entry, services, self._look))
-        destinations = tuple(self._destinations(entry, declared(entry) | asked(inbound)))
-        return proxy_plan(entry, self.mesh.settings, inbound, destinations, self._access_log, self._jwks)
+        root = self.mesh.settings.root_namespace
+        sidecar = sidecar_of(self.mesh.sidecars, entry.namespace, entry.labels, root)
+        egress, closed = sidecar.egress if sidecar else None, is_closed(entry, sidecar)
+        destinations = tuple(self._destinations(entry, asked(inbound), egress))
+        return proxy_plan(
+            entry, self.mesh.settings, inbound, destinations, self._access_log, self._jwks, closed=closed
+        )
 
     def _destinations(
-        self, caller: WorkloadEntry, declared: frozenset[tuple[str, int]]
+        self,
+        caller: WorkloadEntry,
+        asked: frozenset[tuple[str, int]],
+        egress: tuple[Egress, ...] | None,
     ) -> Iterator[Destination]:
         seen: set[tuple[str, int]] = set()
         principal = identity(self._domain, caller).principal
+        root = self.mesh.settings.root_namespace
         for service, members in self._behind:
             for port in service.ports:
                 reachable = any(may_ever_allow(self.program(m, port), principal) for m in members)
                 for host in service.hosts:
-                    wanted = reachable or (host, port.number) in declared
-                    if wanted and (host, port.number) not in seen:
-                        seen.add((host, port.number))
-                        yield destination(host, port, members, self._look)
+                    place = (host, port.number)
+                    wanted = reachable or place in declared(caller)
+                    wanted = wanted and admits(egress, caller.namespace, service.namespace, host)
+                    if (wanted or place in asked) and place not in seen:
+                        seen.add(place)
+                        rule = chosen(self._rules, caller.namespace, service.namespace, host, root)
+                        yield as_seen(destination(host, port, members, self._look), rule, caller.locality)
 
     def program(self, entry: WorkloadEntry, port: ServicePort) -> DecisionProgram:
         """What is decided about requests to this port of this workload."""
@@ -231,6 +252,16 @@ def asked(inbound: Iterable[InboundPort]) -> frozenset[tuple[str, int]]:
     return frozenset((one.service, one.port) for one in found if one is not None)
 
 
+def is_closed(entry: WorkloadEntry, sidecar: Sidecar | None) -> bool:
+    """Does the Sidecar take the way out of the mesh that the workload's layout opens?"""
+    opened = (
+        entry.sidecar is not None
+        and entry.sidecar.interception is not None
+        and entry.sidecar.interception.passthrough
+    )
+    return opened and sidecar is not None and sidecar.closed
+
+
 def key_sources(inbound: Iterable[InboundPort]) -> set[str]:
     """Where the keys of the ports' token rules are fetched from."""
     return {rule.key_source for port in inbound for rule in port.program.authentication.rules} - {""}
@@ -266,13 +297,15 @@ def _port(entry: WorkloadEntry, port: ServicePort) -> int:
     return entry.ports.get(port.name, target(port))
 
 
-def _endpoints(entry: WorkloadEntry, port: ServicePort) -> list[SocketAddress]:
+def _endpoints(entry: WorkloadEntry, port: ServicePort) -> list[Endpoint]:
     taken = entry.sidecar.interception if entry.sidecar else None
     addresses = {entry.address, *(taken.addresses if taken else ())}
-    return [SocketAddress(address, _port(entry, port)) for address in addresses]
+    where = (SocketAddress(address, _port(entry, port)) for address in addresses)
+    return [Endpoint(one, entry.locality) for one in where]
 
 
-def interception(layout: InterceptionLayout | None) -> Interception | None:
+def interception(layout: InterceptionLayout | None, *, closed: bool) -> Interception | None:
+    """`closed`: whatever the layout says, nothing is passed on to what is no service."""
     if layout is None:
         return None
     return Interception(
@@ -285,7 +318,7 @@ def interception(layout: InterceptionLayout | None) -> Interception | None:
             for host in ("127.0.0.1", *(["::1"] if layout.ipv6 else []))
         ),
         networks=layout.networks,
-        passthrough=layout.passthrough,
+        passthrough=layout.passthrough and not closed,
     )
 
 

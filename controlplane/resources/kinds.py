@@ -9,11 +9,13 @@ from typing import Final
 
 from controlplane.resources import (
     config,
+    destination_rule,
     federated_trust_domain,
     namespace,
     quarantine,
     rbac,
     service_entry,
+    sidecar,
     workload_entry,
     workload_registration,
 )
@@ -134,6 +136,17 @@ KINDS: Final[tuple[Kind, ...]] = (
         "networking.istio.io", "v1", "WorkloadEntry", "workloadentries", "workloadentry", workload_entry.parse,
         "One running workload: its address, ports and service account.", ("we",),
         columns=(Column("Address", "spec.address"), Column("Account", "spec.serviceAccount")),
+        older_versions=("v1beta1", "v1alpha3"), programmed=True,
+    ),
+    Kind(
+        "networking.istio.io", "v1", "DestinationRule", "destinationrules", "destinationrule", destination_rule.parse,
+        "How callers reach a service: load balancing, limits, outlier detection, locality.", ("dr",),
+        columns=(Column("Host", "spec.host"), _PROGRAMMED), older_versions=("v1beta1", "v1alpha3"), programmed=True,
+    ),
+    Kind(
+        "networking.istio.io", "v1", "Sidecar", "sidecars", "sidecar", sidecar.parse,
+        "Narrows what sidecars are told of.",
+        columns=(Column("Selector", "spec.workloadSelector.labels"), _PROGRAMMED),
         older_versions=("v1beta1", "v1alpha3"), programmed=True,
     ),
     Kind(

@@ -19,6 +19,7 @@ from policies import codes
 from policies.document import Document, Json
 from policies.fields import TOP_LEVEL, Fields, read_metadata
 from policies.problem import Problem
+from xds.plan import Locality
 
 SIDECAR: Final = "pylis.io/sidecar"
 _WHERE: Final = f'metadata.annotations["{SIDECAR}"]'
@@ -72,6 +73,7 @@ class WorkloadEntry:
     ports: Mapping[str, int] = field(default_factory=dict[str, int])
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
     sidecar: SidecarLayout | None = None
+    locality: Locality = Locality()
 
 
 def parse(document: Document) -> tuple[WorkloadEntry | None, list[Problem]]:
@@ -79,7 +81,7 @@ def parse(document: Document) -> tuple[WorkloadEntry | None, list[Problem]]:
     root.only(*TOP_LEVEL)
     metadata = read_metadata(root)
     spec = root.child("spec", required=True)
-    spec.only("address", "ports", "labels", "serviceAccount")
+    spec.only("address", "ports", "labels", "serviceAccount", "locality")
     address = spec.text("address", required=True)
     if address and not _is_address(address):
         spec.add(codes.BAD_FORMAT, "address", f'"{address}" is no IP address')
@@ -88,11 +90,27 @@ def parse(document: Document) -> tuple[WorkloadEntry | None, list[Problem]]:
     account = spec.text("serviceAccount", "default")
     if _wrong_account(account):
         spec.add(codes.BAD_FORMAT, "serviceAccount", f'"{account}" cannot stand in a SPIFFE ID')
-    sidecar = _sidecar(root, metadata.annotations.get(SIDECAR))
     entry = WorkloadEntry(
-        metadata.namespace, metadata.name, address, account, numbers, spec.text_map("labels"), sidecar
+        metadata.namespace,
+        metadata.name,
+        address,
+        account,
+        numbers,
+        spec.text_map("labels"),
+        _sidecar(root, metadata.annotations.get(SIDECAR)),
+        _locality(spec),
     )
     return (None if root.failed else entry), root.problems
+
+
+def _locality(spec: Fields) -> Locality:
+    text = spec.text("locality")
+    parts = text.split("/")
+    if text and (len(parts) > 3 or not all(parts)):
+        hint = "write REGION, REGION/ZONE or REGION/ZONE/SUBZONE"
+        spec.add(codes.BAD_FORMAT, "locality", f'"{text}" is no locality', hint)
+        return Locality()
+    return Locality(*parts)
 
 
 def _is_address(text: str) -> bool:

@@ -42,8 +42,8 @@ def _compile(source: Path) -> dict[str, Any]:
     planner = Planner(Mesh.of(MeshSettings("example.org"), objects))
     result: dict[str, Any] = {}
     for node_id in planner.node_ids:
-        plan = planner.plan(node_id)
-        assert plan is not None
+        if (plan := planner.plan(node_id)) is None:
+            continue  # a workload without a sidecar
         snapshot = compile_plan(plan)
         result[node_id] = {
             type_url.rpartition(".")[2]: {

@@ -12,6 +12,7 @@ from controlplane import cli
 from controlplane.cli import policy
 from controlplane.cli.mesh_source import mesh_of
 from controlplane.cli.policy_lint import world_of
+from controlplane.resources import kinds
 from controlplane.resources.yaml_text import read_text
 from policies import policy_test
 from policies.attributes import ROWS
@@ -116,3 +117,12 @@ def test_hooks_name_commands_that_exist() -> None:
         assert program == "pylis"
         assert verb in cli.COMMANDS
         assert not rest or rest[0] in policy.COMMANDS
+
+
+def test_what_the_traffic_page_shows_is_taken() -> None:
+    blocks = _BLOCK.findall((REFERENCE / "traffic.md").read_text())
+    assert len(blocks) == 2
+    for block in blocks:
+        documents, problems = read_text(block, "traffic.md")
+        assert [kinds.parse(document)[1] for document in documents] == [[]]
+        assert not problems

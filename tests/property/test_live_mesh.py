@@ -10,9 +10,16 @@ from hypothesis import strategies as st
 from controlplane.mesh.live import Edit, LiveMesh
 from controlplane.mesh.mesh import Mesh
 from controlplane.mesh.planning import Planner
+from controlplane.resources.destination_rule import DestinationRule, LocalityPreference, PortPolicy
 from controlplane.resources.quarantine import Quarantine
 from controlplane.resources.service_entry import PortProtocol, ServiceEntry, ServicePort
-from controlplane.resources.workload_entry import SidecarLayout, UpstreamLayout, WorkloadEntry
+from controlplane.resources.sidecar import Egress, Sidecar
+from controlplane.resources.workload_entry import (
+    InterceptionLayout,
+    SidecarLayout,
+    UpstreamLayout,
+    WorkloadEntry,
+)
 from policies.attributes import Attribute, Key
 from policies.authentication import JwtRule
 from policies.authorization_policy import AuthorizationPolicy, Match, Rule
@@ -23,8 +30,9 @@ from policies.program import Action
 from policies.request_authentication import RequestAuthentication
 from policies.workload import MeshSettings, MtlsMode
 from xds.compile import Compiler, compile_plan
-from xds.plan import ProxyPlan
+from xds.plan import Locality, ProxyPlan
 from xds.snapshot import Snapshot
+from xds.traffic import Limits, Spread, TrafficPolicy
 
 GUARDS = tuple(Authorizer(f"guard-{h}", Speaks.GRPC, h, 80) for h in ("a.shop", "b.shop", "nowhere"))
 SETTINGS = MeshSettings("example.org", ("old.example",), authorizers=GUARDS)
@@ -117,6 +125,7 @@ layouts = st.builds(
         max_size=1,
     ).map(tuple),
 )
+CAPTURED = SidecarLayout({}, interception=InterceptionLayout(15006, 15001, False, (), ("10.0.0.0/8",), True))
 entries = st.builds(
     WorkloadEntry,
     namespaces,
@@ -125,7 +134,8 @@ entries = st.builds(
     st.sampled_from(ACCOUNTS),
     st.dictionaries(st.just("http"), st.just(9000)),
     labels,
-    st.one_of(st.none(), layouts),
+    st.one_of(st.none(), layouts, st.just(CAPTURED)),
+    st.sampled_from([Locality(), Locality("eu", "1"), Locality("eu", "2"), Locality("us", "1")]),
 )
 quarantines = st.builds(
     Quarantine,
@@ -134,9 +144,48 @@ quarantines = st.builds(
     st.sampled_from([(), ("a1",)]),
     st.just(""),
 )
-objects = st.one_of(
-    quarantines, policies, policies, authentications, tokens, services, services, entries, entries, entries
+traffic = st.builds(
+    PortPolicy,
+    st.sampled_from(
+        [TrafficPolicy(), TrafficPolicy(Spread.RANDOM), TrafficPolicy(limits=Limits(connections=1))]
+    ),
+    st.sampled_from(
+        [
+            LocalityPreference(),
+            LocalityPreference(enabled=False),
+            LocalityPreference(failover=(("eu", "us"),)),
+        ]
+    ),
 )
+destination_rules = st.builds(
+    DestinationRule,
+    st.sampled_from(SCOPES),
+    st.sampled_from(["d", "e"]),
+    st.sampled_from([*HOSTS, "*.shop", "*"]),
+    traffic,
+    st.dictionaries(st.sampled_from([80, 81]), traffic, max_size=1),
+    st.sampled_from([("*",), (".",), ("ops",)]),
+)
+sidecars = st.builds(
+    Sidecar,
+    st.sampled_from(SCOPES),
+    st.sampled_from(["s", "t"]),
+    selectors,
+    st.one_of(
+        st.none(),
+        st.lists(
+            st.builds(
+                Egress, st.sampled_from([".", "*", "ops", "~"]), st.sampled_from(["*", "a.shop", "*.shop"])
+            ),
+            max_size=2,
+        ).map(tuple),
+    ),
+    st.booleans(),
+)
+objects = st.one_of(
+    quarantines, policies, policies, authentications, tokens, services, services, entries, entries, entries,
+    destination_rules, sidecars,
+)  # fmt: skip
 changes = st.lists(st.lists(st.tuples(objects, st.booleans()), min_size=1, max_size=6), max_size=12)
 
 Key_ = tuple[str, str, str]

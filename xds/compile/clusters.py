@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import assert_never
 
 from google.protobuf.message import Message
 
 from xds import names
-from xds.compile import tls
+from xds.compile import balancing, tls
 from xds.plan import (
     Address,
     AppProtocol,
     Destination,
+    Endpoint,
     InboundPort,
+    Locality,
     OriginalDestination,
     PipeAddress,
     SocketAddress,
 )
 from xds.schema import new, pack
+from xds.traffic import TrafficPolicy
 
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
@@ -42,7 +46,11 @@ def app(inbound: InboundPort) -> Message:
         name=name,
         type="STATIC",
         connect_timeout={"seconds": 5},
-        load_assignment=_load_assignment(name, [inbound.app]),
+        load_assignment=new(
+            "envoy.config.endpoint.v3.ClusterLoadAssignment",
+            cluster_name=name,
+            endpoints=[_group(0, Locality(), [inbound.app])],
+        ),
         **_http_options(inbound.protocol),
     )
 
@@ -70,15 +78,14 @@ def destination(target: Destination) -> Message:
         name=names.destination(target.host, target.port),
         type="EDS",
         eds_cluster_config={"eds_config": {"ads": {}, "resource_api_version": "V3"}},
-        connect_timeout={"seconds": 5},
-        lb_policy="LEAST_REQUEST",
-        **_http_options(target.protocol),
+        **balancing.cluster(target.traffic),
+        **_http_options(target.protocol, target.traffic),
         **_transport(target),
     )
 
 
 def endpoints(target: Destination) -> Message:
-    return _load_assignment(names.destination(target.host, target.port), list(target.endpoints))
+    return load_assignment(names.destination(target.host, target.port), target.endpoints)
 
 
 def alpn(protocol: AppProtocol) -> tuple[str, ...]:
@@ -95,20 +102,34 @@ def _transport(target: Destination) -> dict[str, Message]:
     return {"transport_socket": tls.upstream(target.identities, name, alpn(target.protocol))}
 
 
-def _http_options(protocol: AppProtocol) -> dict[str, dict[str, Message]]:
+def _http_options(
+    protocol: AppProtocol, traffic: TrafficPolicy | None = None
+) -> dict[str, dict[str, Message]]:
     if not protocol.is_http:
         return {}
     version = "http2_protocol_options" if protocol.is_http2 else "http_protocol_options"
-    options = new(HTTP_OPTIONS, explicit_http_config={version: {}})
+    bounds = balancing.streams(traffic) if protocol.is_http2 else {}
+    options = new(HTTP_OPTIONS, explicit_http_config={version: bounds}, **balancing.http_times(traffic))
     return {"typed_extension_protocol_options": {HTTP_OPTIONS: pack(options)}}
 
 
-def _load_assignment(cluster: str, where: list[Address] | list[SocketAddress]) -> Message:
-    hosts = [{"endpoint": {"address": address(one)}} for one in where]
+def load_assignment(cluster: str, endpoints: Iterable[Endpoint]) -> Message:
+    """By priority and locality; a locality weighs as much as it has endpoints."""
+    groups: dict[tuple[int, Locality], list[Address]] = {}
+    for one in endpoints:
+        groups.setdefault((one.priority, one.locality), []).append(one.address)
     return new(
         "envoy.config.endpoint.v3.ClusterLoadAssignment",
         cluster_name=cluster,
-        endpoints=[{"lb_endpoints": hosts, "load_balancing_weight": {"value": 1}, "locality": {}}]
-        if hosts
-        else [],
+        endpoints=[_group(*key, groups[key]) for key in sorted(groups)],
     )
+
+
+def _group(priority: int, locality: Locality, addresses: list[Address]) -> dict[str, object]:
+    # gRPC drops a locality without a weight
+    return {
+        "locality": {"region": locality.region, "zone": locality.zone, "sub_zone": locality.subzone},
+        "priority": priority,
+        "load_balancing_weight": {"value": len(addresses)},
+        "lb_endpoints": [{"endpoint": {"address": address(one)}} for one in addresses],
+    }

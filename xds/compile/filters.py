@@ -14,10 +14,11 @@ from google.protobuf.message import Message
 from policies.program import DecisionProgram, Protocol
 from policies.workload import PathNormalization
 from xds import names
-from xds.compile import denial, filter_state, rbac
+from xds.compile import balancing, denial, filter_state, rbac
 from xds.compile.surroundings import Surroundings
 from xds.plan import ProxyPlan
 from xds.schema import new, pack
+from xds.traffic import TrafficPolicy
 
 _HCM: Final = "envoy.extensions.filters.network.http_connection_manager.v3"
 
@@ -37,9 +38,12 @@ def tcp_authorization(port_name: str, program: DecisionProgram, around: Surround
     return [*before, discovered]
 
 
-def tcp_proxy(stat_prefix: str, cluster: str) -> Message:
+def tcp_proxy(stat_prefix: str, cluster: str, traffic: TrafficPolicy | None = None) -> Message:
     config = new(
-        "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy", stat_prefix=stat_prefix, cluster=cluster
+        "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+        stat_prefix=stat_prefix,
+        cluster=cluster,
+        **balancing.tcp_times(traffic),
     )
     return _network("envoy.filters.network.tcp_proxy", config)
 

@@ -98,7 +98,9 @@ def outbound(destinations: Sequence[Destination], taken: Interception, plan: Pro
 def reachable(target: Destination, taken: Interception) -> Destination:
     """A peer in several networks is called in one that the caller is in, too; elsewhere, wherever it is."""
     networks = [ipaddress.ip_network(network) for network in taken.networks]
-    near = tuple(e for e in target.endpoints if any(ipaddress.ip_address(e.host) in one for one in networks))
+    near = tuple(
+        e for e in target.endpoints if any(ipaddress.ip_address(e.address.host) in one for one in networks)
+    )
     return target if not near or near == target.endpoints else replace(target, endpoints=near)
 
 
@@ -108,7 +110,7 @@ def _tcp_endpoints(destinations: Iterable[Destination]) -> dict[SocketAddress, D
     for target in destinations:
         if not target.protocol.is_http:
             for endpoint in target.endpoints:
-                found.setdefault(endpoint, target)
+                found.setdefault(endpoint.address, target)
     return found
 
 
@@ -123,11 +125,11 @@ def _range(network: str) -> dict[str, object]:
 
 def _tcp(target: Destination) -> Message:
     name = names.destination(target.host, target.port)
-    return filters.tcp_proxy(name, name)
+    return filters.tcp_proxy(name, name, target.traffic)
 
 
 def _ports(target: Destination) -> set[int]:
-    return {endpoint.port for endpoint in target.endpoints}
+    return {endpoint.address.port for endpoint in target.endpoints}
 
 
 def _http(plan: ProxyPlan, taken: Interception, routes: str = "") -> Message:

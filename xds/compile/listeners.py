@@ -98,7 +98,7 @@ def upstream(declared: Upstream, target: Destination, plan: ProxyPlan) -> Messag
     if target.protocol.is_http:
         log = access_log.requests(plan.access_log, direction="outbound", port=declared.port)
         return _outbound(name, declared.listen, filters.outbound_http(name, name, log))
-    proxy = filters.tcp_proxy(name, names.destination(target.host, target.port))
+    proxy = filters.tcp_proxy(name, names.destination(target.host, target.port), target.traffic)
     return _outbound(name, declared.listen, proxy, target.cut)
 
 

@@ -18,10 +18,11 @@ from google.protobuf.message import Message
 from policies.workload import MtlsMode
 from xds import names
 from xds.compile import grpc_rules
-from xds.compile.clusters import address
+from xds.compile.clusters import address, endpoints
 from xds.plan import Destination, InboundPort, ProxyPlan
 from xds.schema import new, pack
 from xds.snapshot import Resource, Snapshot
+from xds.traffic import Limits, TrafficPolicy
 
 PROVIDER: Final = "svid"  # of the process's bootstrap
 _HCM: Final = "envoy.extensions.filters.network.http_connection_manager.v3"
@@ -42,7 +43,16 @@ def shortfalls(plan: ProxyPlan) -> tuple[str, ...]:
         if port.protocol.is_http
         for text in grpc_rules.shortfalls(port.program, plan.trust_domains)
     )
-    return tuple(found)
+    ignored = (
+        f"service {names.destination(one.host, one.port)}: of its DestinationRule, gRPC follows http2MaxRequests only"
+        for one in plan.destinations
+        if one.protocol.is_http and one.traffic is not None and one.traffic != _followed(one.traffic)
+    )
+    return (*found, *ignored)
+
+
+def _followed(traffic: TrafficPolicy) -> TrafficPolicy:
+    return TrafficPolicy(limits=Limits(requests=traffic.limits.requests))
 
 
 def _resources(plan: ProxyPlan) -> Iterator[tuple[str, Message]]:
@@ -53,7 +63,7 @@ def _resources(plan: ProxyPlan) -> Iterator[tuple[str, Message]]:
     for target in plan.destinations:
         if target.protocol.is_http:
             name = names.destination(target.host, target.port)
-            for message in (_client(name), _routes(name), _cluster(name, target), _endpoints(name, target)):
+            for message in (_client(name), _routes(name), _cluster(name, target), endpoints(target)):
                 yield name, message
 
 
@@ -110,19 +120,15 @@ def _cluster(name: str, target: Destination) -> Message:
         type="EDS",
         eds_cluster_config={"eds_config": _ADS},
         lb_policy="ROUND_ROBIN",
+        **_limits(target.traffic),
         **transport,
     )
 
 
-def _endpoints(name: str, target: Destination) -> Message:
-    hosts = [{"endpoint": {"address": address(one)}} for one in target.endpoints]
-    # gRPC drops a locality without a weight
-    locality = {"locality": {}, "load_balancing_weight": {"value": 1}, "lb_endpoints": hosts}
-    return new(
-        "envoy.config.endpoint.v3.ClusterLoadAssignment",
-        cluster_name=name,
-        endpoints=[locality] if hosts else [],
-    )
+def _limits(traffic: TrafficPolicy | None) -> dict[str, object]:
+    if traffic is None or not traffic.limits.requests:
+        return {}
+    return {"circuit_breakers": {"thresholds": [{"max_requests": {"value": traffic.limits.requests}}]}}
 
 
 def _common(**validation: object) -> dict[str, object]:

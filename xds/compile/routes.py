@@ -8,10 +8,12 @@ from typing import Final
 from google.protobuf.message import Message
 
 from xds import names
+from xds.compile.balancing import hashed
 from xds.plan import Destination, SocketAddress
-from xds.schema import new
+from xds.schema import new, pack
 
 _ROUTE: Final = "envoy.config.route.v3"
+_PREVIOUS: Final = "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
 OUT_OF_SCOPE: Final = (
     "pylis: this workload may call no service of that name and port; "
     "it is not registered, or no policy allows it (see: pylis explain)\n"
@@ -40,7 +42,7 @@ def elsewhere(destinations: Sequence[Destination]) -> Message:
 def _outbound(name: str, destinations: Sequence[Destination], rest: Message) -> Message:
     by_address: dict[str, str] = {}  # an address belongs to the first service that has it
     for target in destinations:
-        for address in (text for one in target.endpoints for text in _by_address(one)):
+        for address in (text for one in target.endpoints for text in _by_address(one.address)):
             by_address.setdefault(address, names.destination(target.host, target.port))
     hosts = [_virtual_host(target, by_address) for target in destinations]
     return new(
@@ -54,7 +56,13 @@ def _outbound(name: str, destinations: Sequence[Destination], rest: Message) -> 
 def upstream(name: str, target: Destination) -> Message:
     """Everything on one loopback port goes to one service, under the service's own name."""
     cluster = names.destination(target.host, target.port)
-    action = {"cluster": cluster, "host_rewrite_literal": cluster, **_no_timeout(), **_retries()}
+    action = {
+        "cluster": cluster,
+        "host_rewrite_literal": cluster,
+        **_no_timeout(),
+        **_retries(),
+        **hashed(target.traffic),
+    }
     host = {"name": cluster, "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": action}]}
     return new(
         f"{_ROUTE}.RouteConfiguration",
@@ -77,7 +85,7 @@ def _virtual_host(target: Destination, by_address: Mapping[str, str]) -> Message
         {"match": {"connect_matcher": {}}, "route": {**tunnel, **_no_timeout()}}
     ]
     if target.protocol.is_http:
-        action = {"cluster": cluster, **_no_timeout(), **_retries()}
+        action = {"cluster": cluster, **_no_timeout(), **_retries(), **hashed(target.traffic)}
         routes.append({"match": {"prefix": "/"}, "route": action})
     return new(f"{_ROUTE}.VirtualHost", name=cluster, domains=domains, routes=routes)
 
@@ -101,5 +109,14 @@ def _no_timeout() -> dict[str, object]:
 
 
 def _retries() -> dict[str, object]:
-    """Only where nothing of the request can have reached the application."""
-    return {"retry_policy": {"retry_on": "connect-failure,refused-stream", "num_retries": {"value": 3}}}
+    """Only where nothing of the request can have reached the application; another endpoint's turn, if there is one."""
+    return {
+        "retry_policy": {
+            "retry_on": "connect-failure,refused-stream,reset-before-request",
+            "num_retries": {"value": 2},
+            "retry_host_predicate": [
+                {"name": "envoy.retry_host_predicates.previous_hosts", "typed_config": pack(new(_PREVIOUS))}
+            ],
+            "host_selection_retry_max_attempts": 5,
+        }
+    }

@@ -19,7 +19,7 @@ from policies.document import Document, Json
 from policies.lower import lower
 from policies.program import Protocol
 from policies.workload import MeshSettings, MtlsMode, PathNormalization
-from xds.plan import AccessLog, AppProtocol, Destination, InboundPort, ProxyPlan, SocketAddress
+from xds.plan import AccessLog, AppProtocol, Destination, Endpoint, InboundPort, ProxyPlan, SocketAddress
 
 pytestmark = pytest.mark.envoy
 
@@ -59,7 +59,7 @@ def a_plan(
     )  # fmt: skip
     speaks = AppProtocol.GRPC if authorizer.speaks is Speaks.GRPC else AppProtocol.HTTP
     reached = Destination(
-        HOST, authorizer.port, speaks, (where,), ("spiffe://td/ns/shop/sa/guard",), mtls=False
+        HOST, authorizer.port, speaks, (Endpoint(where),), ("spiffe://td/ns/shop/sa/guard",), mtls=False
     )
     return ProxyPlan(
         "shop/guard", ("td",), PathNormalization.BASE, (port,), None, (reached,), (), AccessLog.OFF,

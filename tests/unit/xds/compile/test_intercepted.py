@@ -4,7 +4,7 @@ from typing import Any
 
 from policies.workload import PathNormalization
 from xds.compile import intercepted
-from xds.plan import AppProtocol, Destination, Interception, ProxyPlan, SocketAddress
+from xds.plan import AppProtocol, Destination, Endpoint, Interception, ProxyPlan, SocketAddress
 
 NETWORKS = ("172.18.0.0/16",)
 REGISTRY_ONLY = Interception(
@@ -16,7 +16,9 @@ DB = (SocketAddress("172.18.0.3", 5432), SocketAddress("172.18.0.4", 5432), Sock
 
 
 def a_service(host: str, port: int, protocol: AppProtocol, *endpoints: SocketAddress) -> Destination:
-    return Destination(host, port, protocol, endpoints, (f"spiffe://example.org/ns/shop/sa/{host}",))
+    return Destination(
+        host, port, protocol, tuple(map(Endpoint, endpoints)), (f"spiffe://example.org/ns/shop/sa/{host}",)
+    )
 
 
 def chains(listener: Any) -> dict[str, Any]:
@@ -66,6 +68,6 @@ def test_nobody_waits_for_a_client_where_the_server_may_speak_first() -> None:
 
 def test_a_peer_is_called_in_a_network_both_are_in() -> None:
     db = a_service("db", 5432, AppProtocol.TCP, *DB)
-    assert intercepted.reachable(db, REGISTRY_ONLY).endpoints == DB[:2]
+    assert intercepted.reachable(db, REGISTRY_ONLY).endpoints == tuple(map(Endpoint, DB[:2]))
     far = a_service("vm", 5432, AppProtocol.TCP, DB[2])
     assert intercepted.reachable(far, REGISTRY_ONLY) == far

@@ -1,20 +1,24 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from policies.program import DecisionProgram, Protocol
 from policies.workload import MtlsMode, PathNormalization
 from xds import schema
 from xds.compile import Compiler
-from xds.plan import AppProtocol, Destination, InboundPort, ProxyPlan, SocketAddress
+from xds.plan import AppProtocol, Destination, Endpoint, InboundPort, ProxyPlan, SocketAddress
 from xds.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES
+from xds.traffic import Limits, Spread, TrafficPolicy
 
 HERE = SocketAddress("10.0.0.1", 9000)
 
 
 def a_plan(protocol: AppProtocol = AppProtocol.GRPC, *, mtls: MtlsMode = MtlsMode.PERMISSIVE) -> ProxyPlan:
     port = InboundPort("grpc", 8080, protocol, HERE, HERE, mtls, DecisionProgram(Protocol.HTTP, 8080))
-    target = Destination("db.shop", 8080, protocol, (HERE,), ("spiffe://example.org/ns/shop/sa/db",))
+    target = Destination(
+        "db.shop", 8080, protocol, (Endpoint(HERE),), ("spiffe://example.org/ns/shop/sa/db",)
+    )
     return ProxyPlan(
         "shop/a", ("example.org",), PathNormalization.BASE, (port,), None, (target,), (), proxyless=True
     )
@@ -47,3 +51,18 @@ def test_nothing_in_it_is_a_matcher() -> None:
 
 def test_raw_tcp_is_not_for_grpc() -> None:
     assert Compiler().snapshot(a_plan(AppProtocol.TCP)).by_type == {}
+
+
+def test_what_grpc_does_not_follow_of_a_destination_rule_is_said() -> None:
+    plan = a_plan()
+    followed = TrafficPolicy(limits=Limits(requests=7))
+    for traffic, notes in ((followed, 0), (TrafficPolicy(Spread.RANDOM, limits=Limits(requests=7)), 1)):
+        snapshot = Compiler().snapshot(
+            replace(plan, destinations=(replace(plan.destinations[0], traffic=traffic),))
+        )
+        cluster: Any = schema.decode(
+            "envoy.config.cluster.v3.Cluster", snapshot.resources(CLUSTER)["db.shop:8080"].body
+        )
+        (threshold,) = cluster.circuit_breakers.thresholds
+        assert threshold.max_requests.value == 7
+        assert len([note for note in snapshot.notes if "DestinationRule" in note]) == notes
