@@ -10,6 +10,7 @@ from typing import Final
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from ca.errors import CsrError
@@ -21,9 +22,10 @@ PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
 @dataclass(frozen=True, slots=True)
 class ProvenKey:
-    """A public key whose holder signed the request."""
+    """A public key whose holder signed the request; `spki`: its SubjectPublicKeyInfo, DER."""
 
     key: PublicKey
+    spki: bytes
 
 
 def prove(der: bytes) -> ProvenKey:
@@ -34,11 +36,12 @@ def prove(der: bytes) -> ProvenKey:
         request = x509.load_der_x509_csr(der)
         key = _acceptable(request.public_key())
         valid = request.is_signature_valid
+        spki = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature, x509.InvalidVersion) as error:
         raise CsrError("not a signing request that can be read") from error
     if not valid:
         raise CsrError("its signature does not prove possession of the key")
-    return ProvenKey(key)
+    return ProvenKey(key, spki)
 
 
 def _acceptable(key: object) -> PublicKey:

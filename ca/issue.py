@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ca import sign
-from ca.csr import prove
+from ca.csr import ProvenKey
 from ca.errors import AuthorityError
 from ca.profile import BACKDATE, Leaf
 from ca.sign import Signer
@@ -55,7 +55,7 @@ def signers(chain: tuple[bytes, ...]) -> frozenset[str]:
 
 def issue(
     spiffe_id: SpiffeId,
-    csr_der: bytes,
+    proven: ProvenKey,
     *,
     signer: Signer,
     now: datetime,
@@ -64,13 +64,12 @@ def issue(
     dns_names: tuple[str, ...] = (),
     ip_addresses: tuple[str, ...] = (),
 ) -> X509Svid:
-    """The lifetime ends with the signer's at the latest. Raises: CsrError; AuthorityError."""
+    """The lifetime ends with the signer's at the latest. Raises: AuthorityError."""
     authority = signer.certificate
     if not authority.not_valid_before_utc <= now < authority.not_valid_after_utc:
         raise AuthorityError(f"the issuing authority is not valid at {now.isoformat()}: is the clock right?")
-    key = prove(csr_der).key
     now = now.replace(microsecond=0)
     not_after = min(now + ttl, signer.certificate.not_valid_after_utc)
-    leaf = Leaf(spiffe_id, key, now - BACKDATE, not_after, serial, dns_names, ip_addresses)
+    leaf = Leaf(spiffe_id, proven, now - BACKDATE, not_after, serial, dns_names, ip_addresses)
     der = (sign.leaf(leaf, signer), *signer.chain_der)
     return X509Svid(spiffe_id, der, serial, leaf.not_before, leaf.not_after)

@@ -10,10 +10,10 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding
 
 from ca.keys import PrivateKey, hash_for
@@ -67,7 +67,7 @@ class LeafTemplate:
 
     def to_be_signed(self, leaf: Leaf) -> bytes:
         """TBSCertificate, DER."""
-        key_id = x509.SubjectKeyIdentifier.from_public_key(leaf.key)
+        key_id = x509.SubjectKeyIdentifier.from_public_key(leaf.proven.key)
         extensions = (
             _extension(key_id, critical=False)
             + self._after_key_id
@@ -81,9 +81,7 @@ class LeafTemplate:
             + self._before_times
             + _tlv(_SEQUENCE, _time(leaf.not_before) + _time(leaf.not_after))
             + _NO_SUBJECT
-            + leaf.key.public_bytes(
-                serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-            )
+            + leaf.proven.spki
             + _tlv(_EXTENSIONS, _tlv(_SEQUENCE, extensions)),
         )
 
@@ -122,8 +120,9 @@ def _positive(number: int) -> bytes:
     return number.to_bytes(number.bit_length() // 8 + 1, "big")
 
 
+@lru_cache(maxsize=64)
 def _time(moment: datetime) -> bytes:
-    """Of UTC, without fractions."""
+    """Of UTC, without fractions; what is signed together has the same times."""
     if moment.year <= _LAST_UTC_YEAR:
         return _tlv(_UTC_TIME, moment.strftime("%y%m%d%H%M%SZ").encode())
     return _tlv(_GENERALIZED_TIME, moment.strftime("%Y%m%d%H%M%SZ").encode())

@@ -14,7 +14,7 @@ from typing import Final
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from ca.csr import PublicKey
+from ca.csr import ProvenKey, PublicKey
 from ca.spiffe_id import SpiffeId, TrustDomain
 
 BACKDATE: Final = timedelta(seconds=10)  # for clocks that run a little behind
@@ -39,7 +39,7 @@ class Leaf:
     """A workload's certificate to be."""
 
     spiffe_id: SpiffeId
-    key: PublicKey
+    proven: ProvenKey
     not_before: datetime
     not_after: datetime
     serial: int

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from ca import check, journal, jwt_svid, keys, profile, sign
 from ca.authorities import Authorities, Authority
 from ca.bundle import REFRESH_HINT, JwtKey, TrustBundle, jwt_key
+from ca.csr import ProvenKey, prove
 from ca.errors import AuthorityError, KeystoreError, NotAcknowledgedError, RegistrationError
 from ca.issue import X509Svid, issue, signers
 from ca.journal import Journal, Kept
@@ -142,15 +143,17 @@ class CertificateAuthority:
 
     def issue(self, registration: Registration, csr_der: bytes) -> X509Svid:
         """Raises: CsrError; RegistrationError for a name no workload may have."""
-        return self.issue_id(registration.spiffe_id, csr_der, registration.ttl, registration.dns_names)
+        return self.issue_to(registration, prove(csr_der))
+
+    def issue_to(self, registration: Registration, proven: ProvenKey) -> X509Svid:
+        """Raises: RegistrationError for a name no workload may have."""
+        return self._issue_workload(registration.spiffe_id, proven, registration.ttl, registration.dns_names)
 
     def issue_id(
         self, spiffe_id: SpiffeId, csr_der: bytes, ttl: timedelta, dns_names: tuple[str, ...]
     ) -> X509Svid:
         """An administrator's own choice of ID. Raises: CsrError; RegistrationError as in `issue`."""
-        if problems := name_problems(spiffe_id, dns_names, self.trust_domain):
-            raise RegistrationError("; ".join(problems))
-        return self._issue(spiffe_id, csr_der, ttl, dns_names)
+        return self._issue_workload(spiffe_id, prove(csr_der), ttl, dns_names)
 
     def issue_jwt(self, registration: Registration, audience: Sequence[str]) -> JwtSvid:
         """Raises: JwtError for a bad audience; RegistrationError for a name no workload may have."""
@@ -170,15 +173,15 @@ class CertificateAuthority:
             issuer=self.jwt_issuer,
         )
 
-    def issue_agent(self, name: str, csr_der: bytes) -> X509Svid:
-        """Raises: CsrError; SpiffeIdError for a name that is no path segment."""
-        return self._issue(agent_id(self.trust_domain, name), csr_der, profile.LEAF_TTL)
+    def issue_agent(self, name: str, proven: ProvenKey) -> X509Svid:
+        """Raises: SpiffeIdError for a name that is no path segment."""
+        return self._issue(agent_id(self.trust_domain, name), proven, profile.LEAF_TTL)
 
     def issue_server(self, csr_der: bytes, dns_names: Sequence[str], ip_addresses: Sequence[str]) -> X509Svid:
         """The control plane's own certificate: its SPIFFE ID, and the names people reach the API by."""
         names = tuple(dict.fromkeys((*dns_names, "localhost", SERVER_DNS_NAME)))
         ips = tuple(dict.fromkeys((*ip_addresses, "127.0.0.1")))
-        return self._issue(server_id(self.trust_domain), csr_der, profile.LEAF_TTL, names, ips)
+        return self._issue(server_id(self.trust_domain), prove(csr_der), profile.LEAF_TTL, names, ips)
 
     def issue_nested(self, csr_der: bytes, ttl: timedelta) -> bytes:
         """An issuing authority (DER) for a control plane nested below this one, under the active root.
@@ -474,17 +477,24 @@ class CertificateAuthority:
         living = (a for a in self.authorities.of(Family.JWT) if a.status is not Status.REVOKED)
         return tuple(JwtKey(a.id, a.roots[0]) for a in living)
 
+    def _issue_workload(
+        self, spiffe_id: SpiffeId, proven: ProvenKey, ttl: timedelta, dns_names: tuple[str, ...]
+    ) -> X509Svid:
+        if problems := name_problems(spiffe_id, dns_names, self.trust_domain):
+            raise RegistrationError("; ".join(problems))
+        return self._issue(spiffe_id, proven, ttl, dns_names)
+
     def _issue(
         self,
         spiffe_id: SpiffeId,
-        csr_der: bytes,
+        proven: ProvenKey,
         ttl: timedelta,
         dns_names: tuple[str, ...] = (),
         ip_addresses: tuple[str, ...] = (),
     ) -> X509Svid:
         return issue(
             spiffe_id,
-            csr_der,
+            proven,
             signer=self._issuing,
             now=self._clock(),
             serial=self._new_serial(),

@@ -12,17 +12,15 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
 
-from ca.check import UNREADABLE
-from ca.csr import MAX_BYTES
+from ca.csr import ProvenKey, prove
 from ca.errors import CaError, CsrError
 from ca.issue import X509Svid
 from ca.node_protocol import (
@@ -75,25 +73,26 @@ class Issuance:
         self._tokens = RateLimiter(PER_TOKEN)
         self._renewals = RateLimiter(PER_RENEWAL)
 
-    def answer(self, agent: str, allowed: Sequence[Registration], asked: Sequence[Ask]) -> Answers:
-        """`allowed`: what the agent may hold at this moment."""
-        by_name, found = {r.name: r for r in allowed}, Answers()
+    def answer(self, agent: str, allowed: Mapping[str, Registration], asked: Sequence[Ask]) -> Answers:
+        """`allowed`: what the agent may hold at this moment, by name."""
+        found = Answers()
         for message in asked:
             try:
                 self._limit(agent, message)
-                self._sign(agent, by_name, message, found)
+                self._sign(agent, allowed, message, found)
             except CaError as error:
                 found.messages.append(Refused(message.id, str(error)))
                 found.entries.append(_refusal(agent, message, str(error)))
         return found
 
-    def _sign(self, agent: str, allowed: dict[str, Registration], message: Ask, found: Answers) -> None:
+    def _sign(self, agent: str, allowed: Mapping[str, Registration], message: Ask, found: Answers) -> None:
         match message:
             case Sign(id_, name, csr) if name in allowed:
-                registration = allowed[name]
-                key = self._keys.unused(csr, str(registration.spiffe_id))
-                svid = self._authority.issue(registration, csr)
-                self._keys.note(key, str(svid.spiffe_id), svid.not_after)
+                registration, proven = allowed[name], prove(csr)
+                identity = str(registration.spiffe_id)
+                key = self._keys.unused(proven, identity)
+                svid = self._authority.issue_to(registration, proven)
+                self._keys.note(key, identity, svid.not_after)
                 found.messages.append(Signed(id_, svid.chain))
                 found.entries.append(_issued(agent, registration, svid))
             case SignJwt(id_, name, audience) if name in allowed:
@@ -106,9 +105,9 @@ class Issuance:
             case Sign() | SignJwt():
                 raise RefusedError("not registered for this agent")
             case RenewAgent(id_, csr):
-                identity = str(agent_id(self._authority.trust_domain, agent))
-                key = self._keys.unused(csr, identity)
-                svid = self._authority.issue_agent(agent, csr)
+                identity, proven = str(agent_id(self._authority.trust_domain, agent)), prove(csr)
+                key = self._keys.unused(proven, identity)
+                svid = self._authority.issue_agent(agent, proven)
                 self._keys.note(key, identity, svid.not_after)
                 found.renewed = svid
                 found.messages.append(Signed(id_, svid.chain))
@@ -141,9 +140,9 @@ class KeyUse:
         self._most = most
         self._used: OrderedDict[bytes, tuple[str, datetime]] = OrderedDict()
 
-    def unused(self, csr: bytes, identity: str) -> bytes:
-        """A name of the request's key. Raises: CsrError when it is another identity's, or there is none."""
-        key = _fingerprint(csr)
+    def unused(self, proven: ProvenKey, identity: str) -> bytes:
+        """A name of the key. Raises: CsrError when it is another identity's."""
+        key = hashlib.sha256(proven.spki).digest()[:16]
         used = self._used.get(key)
         if used is not None and used[0] != identity and used[1] > self._now():
             raise CsrError("its key certifies another identity: every identity has a key of its own")
@@ -155,18 +154,6 @@ class KeyUse:
         self._used.move_to_end(key)
         if len(self._used) > self._most:
             self._used.popitem(last=False)
-
-
-def _fingerprint(csr: bytes) -> bytes:
-    """Of the key; whether the request proves that it is held is for signing to check. Raises: CsrError."""
-    if len(csr) > MAX_BYTES:
-        raise CsrError(f"larger than {MAX_BYTES} bytes")
-    try:
-        key = x509.load_der_x509_csr(csr).public_key()
-        spki = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    except UNREADABLE as error:
-        raise CsrError("not a signing request that can be read") from error
-    return hashlib.sha256(spki).digest()[:16]
 
 
 def _issued(agent: str, registration: Registration, svid: X509Svid) -> Entry:

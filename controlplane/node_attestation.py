@@ -25,6 +25,7 @@ import structlog
 from ca import node_protocol
 from ca.attest import oidc, x509pop
 from ca.attest.join_token import secret_hash
+from ca.csr import prove
 from ca.errors import AttestationError, CaError, NodeProtocolError
 from ca.node_protocol import BANNED, Attest, KeyEvidence, OidcEvidence, TokenEvidence
 from ca.revocation import serial_text
@@ -98,7 +99,7 @@ class NodeAttestation:
         if banned := self._agents.ban_reason(proven.agent):
             raise await self._refused(proven.method, f"{BANNED}: {banned}", source)
         try:
-            svid = self._authority.issue_agent(proven.agent, message.csr)
+            svid = self._authority.issue_agent(proven.agent, prove(message.csr))
         except CaError as error:
             raise bad_request(f"csr: {error}") from error
         serial = serial_text(svid.serial)

@@ -59,7 +59,10 @@ log = structlog.get_logger()
 
 @dataclass(eq=False, slots=True)
 class _Session:
-    """One stream. `answered`: something came in; `ending` is why it has to end, "" while it may go on."""
+    """One stream. `answered`: something came in; `ending` is why it has to end, "" while it may go on.
+
+    `allowed`: the registrations its agent may hold, by name; found again when they are `stale`.
+    """
 
     agent: str
     peer: Peer
@@ -70,6 +73,13 @@ class _Session:
     answered: asyncio.Event = field(default_factory=asyncio.Event)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     ending: str = ""
+    stale: bool = True
+    allowed: Mapping[str, Registration] = field(default_factory=dict[str, Registration])
+
+    def look_again(self) -> None:
+        """Its registrations, or the bundles, may be others now."""
+        self.stale = True
+        self.wake.set()
 
     def end(self, reason: str) -> None:
         self.ending = self.ending or reason
@@ -113,14 +123,17 @@ class NodeService:
         named = frozenset(agents)
         chosen = self._sessions.keys() if ANY_AGENT in named else named & self._sessions.keys()
         for agent in chosen:
-            self._sessions[agent].wake.set()
+            self._sessions[agent].look_again()
 
     def standing_changed(self, agent: str) -> None:
         """It was banned, evicted, or has another certificate: its stream ends if that is not taken any more."""
         if not self._agents.may_return(agent):
             self._acknowledgements.gone(agent)
         session = self._sessions.get(agent)
-        if session is not None and (refusal := self._refusal(session)):
+        if session is None:
+            return
+        session.look_again()
+        if refusal := self._refusal(session):
             session.end(refusal)
 
     def _refusal(self, session: _Session) -> str:
@@ -164,14 +177,14 @@ class NodeService:
     async def _serve(self, session: _Session, reader: asyncio.Future[None]) -> AsyncIterator[bytes]:
         told: Authorized | None = None
         while not session.ending:
-            allowed = self._allowed(session.agent)
-            authorized = self._authorized(allowed)
-            if authorized != told:
-                told = authorized
-                yield protocol.encode([authorized])
+            if session.stale:
+                authorized = self._authorized(session)
+                if authorized != told:
+                    told = authorized
+                    yield protocol.encode([authorized])
             answers, session.outbox[:] = list(session.outbox), ()
             asked, session.inbox[:] = list(session.inbox), ()
-            answers += await self._answers(session, allowed, asked)
+            answers += await self._answers(session, asked)
             if answers and not session.ending:
                 yield protocol.encode(answers)
             if reader.done():
@@ -239,18 +252,17 @@ class NodeService:
         log.warning("agent.refused", agent=session.agent, serial=session.peer.serial, reason=reason)
         await context.abort(grpc.StatusCode.PERMISSION_DENIED, reason)
 
-    def _allowed(self, agent: str) -> tuple[Registration, ...]:
-        return self._state.registrations_of(agent, self._agents.selectors(agent))
-
-    def _authorized(self, allowed: tuple[Registration, ...]) -> Authorized:
+    def _authorized(self, session: _Session) -> Authorized:
+        """What is in force now; the session keeps what its agent may hold."""
+        session.stale = False
+        allowed = self._state.registrations_of(session.agent, self._agents.selectors(session.agent))
+        session.allowed = {r.name: r for r in allowed}
         entries = tuple(Entry.of(r) for r in allowed)
         cut_off = tuple(sorted(self._state.revocations.identities))
         federated = federated_with(allowed, self._foreign())
         return Authorized(entries, self._authority.bundle, self._authority.tainted, federated, cut_off)
 
-    async def _answers(
-        self, session: _Session, allowed: tuple[Registration, ...], asked: list[FromAgent]
-    ) -> list[FromServer]:
+    async def _answers(self, session: _Session, asked: list[FromAgent]) -> list[FromServer]:
         """Nothing is handed out before it is on record."""
         asks: list[Ask] = []
         told: list[FromServer] = []
@@ -266,7 +278,7 @@ class NodeService:
                     pass
         if not asks:
             return told
-        found = self._issuance.answer(session.agent, allowed, asks)
+        found = self._issuance.answer(session.agent, session.allowed, asks)
         if found.renewed is not None:
             self._acknowledgements.holds(session.agent, found.renewed.not_after)
             await self._agents.renewed(session.agent, serial_text(found.renewed.serial))

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ca import check, keys, profile, sign
-from ca.csr import PublicKey
+from ca.csr import ProvenKey, prove
 from ca.keys import KeyType
 from ca.sign import Signer
 from ca.spiffe_id import SpiffeId, TrustDomain
@@ -34,14 +34,14 @@ def signer(kind: KeyType, name: str) -> Signer:
 
 
 @cache
-def public_key(kind: str) -> PublicKey:
+def proven(kind: str) -> ProvenKey:
     match kind:
         case "p256":
-            return ec.generate_private_key(ec.SECP256R1()).public_key()
+            return prove(keys.csr_for(ec.generate_private_key(ec.SECP256R1())))
         case "p384":
-            return ec.generate_private_key(ec.SECP384R1()).public_key()
+            return prove(keys.csr_for(ec.generate_private_key(ec.SECP384R1())))
         case _:
-            return rsa.generate_private_key(65537, 2048 if kind == "rsa-2048" else 3072).public_key()
+            return prove(keys.csr_for(rsa.generate_private_key(65537, 2048 if kind == "rsa-2048" else 3072)))
 
 
 def built(leaf: profile.Leaf, by: Signer) -> x509.Certificate:
@@ -58,11 +58,11 @@ def built(leaf: profile.Leaf, by: Signer) -> x509.Certificate:
         x509.CertificateBuilder()
         .subject_name(x509.Name([]))
         .issuer_name(by.certificate.subject)
-        .public_key(leaf.key)
+        .public_key(leaf.proven.key)
         .serial_number(leaf.serial)
         .not_valid_before(leaf.not_before)
         .not_valid_after(leaf.not_after)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(leaf.key), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(leaf.proven.key), critical=False)
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(by.key.public_key()), critical=False
         )
@@ -100,7 +100,7 @@ def test_a_spliced_leaf_is_the_librarys(
     authority = signer(by, name)
     start = start.replace(microsecond=0)
     leaf = profile.Leaf(
-        SpiffeId.parse("spiffe://example.org/" + "/".join(path)), public_key(kind), start,
+        SpiffeId.parse("spiffe://example.org/" + "/".join(path)), proven(kind), start,
         start + timedelta(seconds=seconds), serial, tuple(dns_names), tuple(ip_addresses),
     )  # fmt: skip
     library = built(leaf, authority)

@@ -13,6 +13,7 @@ import pytest
 from agent.holdings import Holdings
 from agent.node_identity import NodeIdentity
 from ca import keys
+from ca.csr import prove
 from ca.issue import X509Svid
 from ca.keystore import MemoryKeystore
 from ca.node_protocol import Authorized, Entry
@@ -58,7 +59,7 @@ class Mesh:
         """As issued that long ago, for an hour."""
         key = keys.new_key()
         self.age = age
-        svid = self.ca.issue_agent("one", keys.csr_for(key))
+        svid = self.ca.issue_agent("one", prove(keys.csr_for(key)))
         self.age = timedelta(0)
         return NodeIdentity("one", xds, self.ca.bundle, key, svid.chain)
 

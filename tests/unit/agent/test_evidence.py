@@ -6,6 +6,7 @@ import pytest
 
 from agent.evidence import EvidenceError, EvidenceFiles
 from ca import keys
+from ca.csr import prove
 from ca.keystore import MemoryKeystore
 from ca.service import CertificateAuthority
 from ca.spiffe_id import TrustDomain
@@ -15,7 +16,7 @@ from ca.spiffe_id import TrustDomain
 def files(tmp_path: Path) -> EvidenceFiles:
     key = keys.new_key()
     ca = CertificateAuthority.open(TrustDomain.parse("example.org"), MemoryKeystore())
-    (tmp_path / "host.pem").write_text(ca.issue_agent("host", keys.csr_for(key)).chain_pem)
+    (tmp_path / "host.pem").write_text(ca.issue_agent("host", prove(keys.csr_for(key))).chain_pem)
     (tmp_path / "host.key").write_bytes(keys.key_pem(key))
     (tmp_path / "token").write_text("a.b.c\n")
     return EvidenceFiles(tmp_path / "host.pem", tmp_path / "host.key", tmp_path / "token")

@@ -15,6 +15,7 @@ from agent.link import MAX_BATCH, Link
 from agent.node_identity import NodeIdentity
 from ca import keys, node_protocol
 from ca.bundle import TrustBundle
+from ca.csr import prove
 from ca.keystore import MemoryKeystore
 from ca.node_protocol import Acknowledge, Authorized, FromServer, Hello, Refused, RenewAgent, Sign, Signed
 from ca.rotation import Family
@@ -91,7 +92,7 @@ class ControlPlane:
                 svid = self.mesh.ca.issue_id(SpiffeId.parse(entry.spiffe_id), csr, ttl, ())
                 return Signed(id_, svid.chain)
             case RenewAgent(id_, csr):
-                return Signed(id_, self.mesh.ca.issue_agent("one", csr).chain)
+                return Signed(id_, self.mesh.ca.issue_agent("one", prove(csr)).chain)
             case _:
                 return None
 

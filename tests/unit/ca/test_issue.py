@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from ca import keys, profile, sign
+from ca.csr import prove
 from ca.errors import CsrError
 from ca.issue import X509Svid, issue
 from ca.sign import Signer
@@ -32,7 +33,7 @@ def issued(
     signer: Signer, csr: bytes | None = None, ttl: timedelta = HOUR, **names: tuple[str, ...]
 ) -> X509Svid:
     csr = csr or keys.csr_for(keys.new_key())
-    return issue(ID, csr, signer=signer, now=NOW, serial=42, ttl=ttl, **names)
+    return issue(ID, prove(csr), signer=signer, now=NOW, serial=42, ttl=ttl, **names)
 
 
 def leaf_of(svid: X509Svid) -> x509.Certificate:

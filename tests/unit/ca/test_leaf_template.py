@@ -9,6 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ca import keys, profile, sign
+from ca.csr import prove
 from ca.keys import KeyType
 from ca.leaf_template import LeafTemplate
 from ca.spiffe_id import TrustDomain, workload_id
@@ -20,7 +21,7 @@ ID = workload_id(TD, "shop", "orders")
 
 
 def a_leaf(**names: tuple[str, ...]) -> profile.Leaf:
-    return profile.Leaf(ID, keys.new_key().public_key(), NOW, NOW + DAY, 1 << 127, **names)
+    return profile.Leaf(ID, prove(keys.csr_for(keys.new_key())), NOW, NOW + DAY, 1 << 127, **names)
 
 
 def a_template(key: keys.PrivateKey) -> tuple[LeafTemplate, x509.Certificate]:
@@ -50,7 +51,7 @@ def test_what_is_signed_is_what_was_to_be_signed() -> None:
 def test_the_form_of_times_changes_with_2050(year: int, tag: bytes) -> None:
     template, _ = a_template(keys.new_key())
     start = NOW.replace(year=year)
-    leaf = profile.Leaf(ID, keys.new_key().public_key(), start, start + DAY, 1)
+    leaf = profile.Leaf(ID, prove(keys.csr_for(keys.new_key())), start, start + DAY, 1)
     assert tag in template.to_be_signed(leaf)
     signed = x509.load_der_x509_certificate(template.signed(leaf))
     assert (signed.not_valid_before_utc, signed.not_valid_after_utc) == (start, start + DAY)

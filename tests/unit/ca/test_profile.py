@@ -9,6 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from ca import keys, profile, sign
+from ca.csr import prove
 from ca.spiffe_id import TrustDomain, workload_id
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -20,7 +21,7 @@ def test_a_leaf_says_what_the_profile_wants() -> None:
     key, issuer = keys.new_key(), keys.new_key()
     authority = profile.Authority(TD, "root", issuer.public_key(), NOW, NOW + timedelta(days=1), 1, 0)
     signer = sign.Signer(sign.self_signed(authority, issuer), issuer)
-    leaf = profile.Leaf(workload_id(TD, "a", "b"), key.public_key(), NOW, NOW + timedelta(hours=1), 5)
+    leaf = profile.Leaf(workload_id(TD, "a", "b"), prove(keys.csr_for(key)), NOW, NOW + timedelta(hours=1), 5)
     certificate = x509.load_der_x509_certificate(sign.leaf(leaf, signer))
     found = {type(e.value): e for e in certificate.extensions}
     critical = {kind for kind, e in found.items() if e.critical}

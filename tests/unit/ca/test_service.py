@@ -12,6 +12,7 @@ import pytest
 from cryptography import x509
 
 from ca import jwt_svid, keys
+from ca.csr import prove
 from ca.errors import (
     AuthorityError,
     CsrError,
@@ -72,7 +73,7 @@ def test_what_it_issues_is_valid_under_its_bundle() -> None:
     authority = an_authority(Clock())
     for svid in (
         authority.issue(REGISTRATION, a_csr()),
-        authority.issue_agent("one", a_csr()),
+        authority.issue_agent("one", prove(a_csr())),
         authority.issue_server(a_csr(), ["mesh.internal"], ["10.0.0.1"]),
     ):
         assert svid_problems(certificates(svid), authority.bundle, START) == []
@@ -92,7 +93,7 @@ def openssl_says(authority: CertificateAuthority, directory: Path) -> tuple[int,
 def test_names_come_from_who_asks() -> None:
     authority = an_authority(Clock())
     assert names(authority.issue(REGISTRATION, a_csr())) == [str(REGISTRATION.spiffe_id), "orders.shop"]
-    assert names(authority.issue_agent("one", a_csr())) == ["spiffe://example.org/pylis/agent/one"]
+    assert names(authority.issue_agent("one", prove(a_csr()))) == ["spiffe://example.org/pylis/agent/one"]
     assert names(authority.issue_server(a_csr(), ["mesh"], ["10.0.0.1"])) == [
         "spiffe://example.org/pylis/server", "mesh", "localhost", SERVER_DNS_NAME, "10.0.0.1", "127.0.0.1"
     ]  # fmt: skip
@@ -109,7 +110,7 @@ def test_a_jwt_svid_is_valid_under_its_bundle_and_of_a_registered_name() -> None
 
 def test_an_agents_name_is_one_segment() -> None:
     with pytest.raises(SpiffeIdError):
-        an_authority(Clock()).issue_agent("a/b", a_csr())
+        an_authority(Clock()).issue_agent("a/b", prove(a_csr()))
 
 
 def test_a_bad_request_gets_nothing() -> None:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ca import keys, profile, sign
+from ca.csr import prove
 from ca.errors import ProfileError
 from ca.sign import Signer
 from ca.spiffe_id import SpiffeId, TrustDomain
@@ -28,7 +29,7 @@ def test_an_authority_is_signed_by_the_one_above() -> None:
 
 def test_a_leaf_that_breaks_the_profile_does_not_leave() -> None:
     without_path = SpiffeId.parse("spiffe://example.org")
-    leaf = profile.Leaf(without_path, keys.new_key().public_key(), NOW, NOW + DAY, 3)
+    leaf = profile.Leaf(without_path, prove(keys.csr_for(keys.new_key())), NOW, NOW + DAY, 3)
     with pytest.raises(ProfileError, match="needs a path"):
         sign.leaf(leaf, a_root())
 

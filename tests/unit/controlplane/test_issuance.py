@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ca import keys
+from ca.csr import prove
 from ca.errors import CsrError
 from ca.keystore import MemoryKeystore
 from ca.node_protocol import Refused, RenewAgent, Sign, Signed, SignedJwt, SignJwt
@@ -20,6 +21,7 @@ DOMAIN = TrustDomain("example.org")
 ORDERS = Registration(
     "shop/orders", workload_id(DOMAIN, "shop", "orders"), frozenset({"unix:uid:1"}), frozenset({"one"})
 )
+ALLOWED = {ORDERS.name: ORDERS}
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,7 @@ def test_each_request_has_its_answer_and_its_record_in_order(authority: Certific
         Sign(1, "shop/orders", a_csr()), Sign(2, "pay/ledger", a_csr()), SignJwt(3, "shop/orders", ("db",)),
         SignJwt(4, "shop/orders", ()), RenewAgent(5, a_csr()),
     ]  # fmt: skip
-    found = Issuance(authority, lambda: 0.0).answer("one", [ORDERS], asked)
+    found = Issuance(authority, lambda: 0.0).answer("one", ALLOWED, asked)
     assert [type(m) for m in found.messages] == [Signed, Refused, SignedJwt, Refused, Signed]
     assert [(e.verb, e.decision) for e in found.entries] == [
         ("issue", Decision.ALLOW), ("issue", Decision.REFUSE), ("issue-jwt", Decision.ALLOW),
@@ -53,18 +55,18 @@ def test_limits_are_apart_for_identities_agents_and_tokens(authority: Certificat
     now = [0.0]
     issuance = Issuance(authority, lambda: now[0])
     many = [Sign(i, "shop/orders", a_csr()) for i in range(25)]
-    assert sum(isinstance(m, Refused) for m in issuance.answer("one", [ORDERS], many).messages) == 5
-    assert isinstance(issuance.answer("two", [ORDERS], [Sign(1, "shop/orders", a_csr())]).messages[0], Signed)
+    assert sum(isinstance(m, Refused) for m in issuance.answer("one", ALLOWED, many).messages) == 5
+    assert isinstance(issuance.answer("two", ALLOWED, [Sign(1, "shop/orders", a_csr())]).messages[0], Signed)
     assert isinstance(
-        issuance.answer("one", [ORDERS], [SignJwt(1, "shop/orders", ("a",))]).messages[0], SignedJwt
+        issuance.answer("one", ALLOWED, [SignJwt(1, "shop/orders", ("a",))]).messages[0], SignedJwt
     )
     now[0] = 1.0
-    assert isinstance(issuance.answer("one", [ORDERS], [Sign(1, "shop/orders", a_csr())]).messages[0], Signed)
+    assert isinstance(issuance.answer("one", ALLOWED, [Sign(1, "shop/orders", a_csr())]).messages[0], Signed)
 
 
 def test_a_key_is_one_identitys_until_its_certificate_has_expired() -> None:
     now = [datetime(2026, 1, 1, tzinfo=UTC)]
-    use, csr = KeyUse(lambda: now[0]), a_csr()
+    use, csr = KeyUse(lambda: now[0]), prove(a_csr())
     use.note(use.unused(csr, "a"), "a", now[0] + timedelta(hours=1))
     assert use.unused(csr, "a")
     with pytest.raises(CsrError, match="another identity"):
@@ -75,7 +77,7 @@ def test_a_key_is_one_identitys_until_its_certificate_has_expired() -> None:
 
 def test_what_is_remembered_of_keys_is_bounded() -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
-    use, first = KeyUse(lambda: now, most=3), a_csr()
-    for csr in (first, *(a_csr() for _ in range(3))):
+    use, first = KeyUse(lambda: now, most=3), prove(a_csr())
+    for csr in (first, *(prove(a_csr()) for _ in range(3))):
         use.note(use.unused(csr, "a"), "a", now + timedelta(hours=1))
     assert use.unused(first, "b")  # the oldest went
