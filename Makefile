@@ -108,6 +108,9 @@ fuzz-api: dev .venv-fuzz/.done
 bench: dev
 	@$(BIN)/python -m bench.quick
 	@$(BIN)/python -m bench.issuance
+	@$(BIN)/python -m bench.identity_transport
+	@$(BIN)/python -m bench.identity
+	@$(BIN)/python -m bench.cut_off
 	@$(BIN)/python -m bench.api --quick
 
 bench-scale: dev

@@ -158,4 +158,9 @@ def _as_now(held: Held, entry: Entry, tainted: frozenset[str]) -> Held:
     for long, it is used until another is there."""
     same = (held.entry.ttl_seconds, held.entry.dns_names) == (entry.ttl_seconds, entry.dns_names)
     stays = same and not held.signers & tainted
-    return replace(held, entry=entry, renew_at=held.renew_at if stays else AT_ONCE)
+    renew_at_ = held.renew_at if stays else AT_ONCE
+    return (
+        held
+        if (held.entry, held.renew_at) == (entry, renew_at_)
+        else replace(held, entry=entry, renew_at=renew_at_)
+    )

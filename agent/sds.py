@@ -74,7 +74,7 @@ class SecretService:
         self._holdings.wait(wake)
         follower = self._holdings.follow()
         offered, sequence = -1, 0
-        asked = given = False
+        asked, given = False, None
         try:
             while True:
                 if self._stopping.is_set():
@@ -82,9 +82,10 @@ class SecretService:
                 if offered != self._holdings.version:
                     offered = self._holdings.version
                     sequence = self._holdings.bundle.sequence if self._holdings.bundle else 0
-                    if (snapshot := await self._snapshot(stream)) is not None:
-                        machine.offer(snapshot)
-                        given = True
+                    granted = await self._granted(stream)
+                    if granted is not None and granted != given:
+                        machine.offer(snapshot(*granted))
+                        given = granted
                 while not inbox.empty():
                     asked = True
                     try:
@@ -93,7 +94,9 @@ class SecretService:
                         raise GRPCError(Status.INVALID_ARGUMENT, str(error)) from error
                 for response in machine.pending():
                     await stream.send_message(schema.encode(response))
-                if machine.is_settled or not (asked and given):  # who holds nothing holds nobody up
+                if machine.is_settled or not (
+                    asked and given is not None
+                ):  # who holds nothing holds nobody up
                     self._holdings.believes(follower, sequence)
                 if reader.done() and inbox.empty():
                     reader.result()
@@ -105,8 +108,8 @@ class SecretService:
             self._holdings.forget(follower)
             reader.cancel()
 
-    async def _snapshot(self, stream: Any) -> Snapshot | None:
-        """None while the agent does not know yet: Envoy waits. Raises: GRPCError for a stranger."""
+    async def _granted(self, stream: Any) -> tuple[list[Held], TrustBundle, list[TrustBundle]] | None:
+        """What the caller may have; None while the agent does not know yet: Envoy waits. Raises: GRPCError for a stranger."""
         if not self._holdings.is_initialised or self._holdings.bundle is None:
             return None
         bundle = self._holdings.bundle
@@ -116,7 +119,7 @@ class SecretService:
             if self._holdings.knows(selectors):
                 return None
             raise GRPCError(Status.PERMISSION_DENIED, "no identity is registered for this process")
-        return snapshot(held, bundle, self._holdings.federated_of(held))
+        return held, bundle, self._holdings.federated_of(held)
 
 
 def snapshot(held: list[Held], bundle: TrustBundle, federated: Sequence[TrustBundle] = ()) -> Snapshot:

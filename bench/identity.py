@@ -1,4 +1,5 @@
-"""Identity goals: I3 registration to SVID, I4 quarantine to denial, I5 start of an agent, I6 size.
+"""Identity goals: I3 registration to SVID, I5 start of an agent, I6 size; I1 and I2 are in `issuance` (in process, with I7) and
+`identity_transport`, I4 in `cut_off`.
 
 Everything runs as processes of its own, asked as users and workloads ask. Figures are of this machine, in this run.
 """
@@ -14,27 +15,23 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
 import grpc
-import yaml
 from spiffe._proto import workload_pb2
 
+from bench import as_users
 from bench.figures import line
 from bench.server_process import server
-from controlplane.cli.client import Client, connect
-from demo.client import Http
-from demo.mesh import DemoMesh
+from controlplane.cli.client import Client
 
 REGISTRATIONS: Final = "/apis/pylis.io/v1alpha1/namespaces/default/workloadregistrations"
-QUARANTINES: Final = "/apis/pylis.io/v1alpha1/quarantines"
 HEADER: Final = (("workload.spiffe.io", "true"),)
 FETCH: Final = "/SpiffeWorkloadAPI/FetchX509SVID"
 OWN_UID: Final = f"unix:uid:{os.getuid()}"
-SIDECARS: Final = 20
 _SPIRE_I3: Final = "SPIRE as shipped 4,573 ms (max 8,277); tightest sane setting 105 ms at 0.06 cores"
 
 
@@ -98,7 +95,7 @@ async def agent(client: Client, directory: Path, name: str) -> AsyncIterator[tup
 async def _start_agent(directory: Path, token: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         sys.executable, "-m", "controlplane.cli", "agent", "run", "--no-envoy", "--data-dir", str(directory),
-        env={**os.environ, "PYLIS_AGENT_TOKEN": token}, stderr=subprocess.DEVNULL,
+        env={**as_users.environment(directory.parent), "PYLIS_AGENT_TOKEN": token}, stderr=subprocess.DEVNULL,
     )  # fmt: skip
 
 
@@ -154,72 +151,6 @@ async def _until_held(socket: Path) -> float:
                 async for _ in call:
                     return time.perf_counter()
         await asyncio.sleep(0.002)
-
-
-@contextlib.contextmanager
-def sidecars(directory: Path, count: int) -> Iterator[DemoMesh]:
-    """A mesh of `count` HTTP services behind real Envoys, and the identity that is going to be stolen."""
-    web = [sys.executable, "-m", "demo.services.web", "--name", "web", "--port", "{port}"]
-    services = {f"w{n}": {"namespace": "shop", "command": web, "ports": {"http": 8080}} for n in range(count)}
-    thief = {"namespace": "shop", "command": [sys.executable, "-c", "import time; time.sleep(1e6)"]}
-    file = directory / "mesh.yaml"
-    file.write_text(
-        yaml.safe_dump({"trustDomain": "shop.example", "workloads": {**services, "thief": thief}})
-    )
-    with DemoMesh(directory / "state", file, quiet=True) as mesh:
-        yield mesh
-
-
-def quarantine(rounds: int = 12) -> None:
-    """I4: the API has accepted a Quarantine → each of 20 sidecars denies a request on a connection that was open."""
-    with (
-        tempfile.TemporaryDirectory(prefix="pylis-bench-") as temporary,
-        sidecars(Path(temporary), SIDECARS) as mesh,
-    ):
-        client = connect(mesh.kubeconfig)
-        context = mesh.credentials("shop/thief").context()
-        identity = f"spiffe://{mesh.info['trustDomain']}/ns/shop/sa/thief"
-        body = {
-            "apiVersion": "pylis.io/v1alpha1", "kind": "Quarantine", "metadata": {"name": "thief"},
-            "spec": {"spiffeIDs": [identity]},
-        }  # fmt: skip
-        all_of, last, sweeps = list[float](), list[float](), list[float]()
-        for _ in range(rounds):
-            live = [
-                Http(mesh.workload(f"shop/w{n}")["inbound"]["http"], f"w{n}.shop:8080", context=context)
-                for n in range(SIDECARS)
-            ]
-            for one in live:
-                _until_allowed(one)
-            began = time.perf_counter()
-            for one in live:
-                one.send("GET", "/")
-            sweeps.append((time.perf_counter() - began) * 1000)
-            client.request("POST", QUARANTINES, body)
-            began, waiting, taken = time.perf_counter(), list(live), list[float]()
-            while waiting:
-                for one in list(waiting):
-                    if one.send("GET", "/").actual == "deny":
-                        taken.append((time.perf_counter() - began) * 1000)
-                        waiting.remove(one)
-            for one in live:
-                one.close()
-            all_of += taken
-            last.append(max(taken))
-            client.request("DELETE", f"{QUARANTINES}/thief")
-    # what asking all of them once takes when nothing changes: the resolution of the figures
-    asked = round(sorted(sweeps)[len(sweeps) // 2], 3)
-    baseline = "none has it"
-    line("I4", all_of, "ms", 30, baseline, sidecars=SIDECARS, askingAllOnceMs=asked)
-    line("I4", [max(last)], "ms", 100, baseline, part="slowest of all", sidecars=SIDECARS)
-
-
-def _until_allowed(one: Http) -> None:
-    end = time.monotonic() + 60
-    while one.send("GET", "/").actual != "allow":
-        one.close()
-        if time.monotonic() > end:
-            raise RuntimeError("never served")
 
 
 async def first_svid(rounds: int = 10) -> None:
@@ -301,7 +232,6 @@ async def _until_status(directory: Path, count: int) -> None:
 
 def main() -> None:
     asyncio.run(propagation())
-    quarantine()
     asyncio.run(first_svid())
     asyncio.run(size())
 

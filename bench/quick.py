@@ -21,7 +21,7 @@ from pathlib import Path
 
 import structlog
 
-from bench import policy, policy_tools, xds
+from bench import as_users, policy, policy_tools, xds
 from bench.figures import line
 from bench.sidecar_start import start_ratios
 from controlplane.cli.client import RefusedError, connect
@@ -118,13 +118,10 @@ def idle_memory() -> dict[str, float]:
 
 @contextmanager
 def _running(directory: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A pylis process as users run it: without the packages that only developers have (structlog imports rich)."""
-    hidden = directory / "hidden" / "rich"
-    hidden.mkdir(parents=True, exist_ok=True)
-    (hidden / "__init__.py").write_text("raise ImportError")
+    """A pylis process as users run it."""
     child = subprocess.Popen(
         [sys.executable, "-m", "controlplane.cli", *arguments], cwd=directory, stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(hidden.parent)},
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=as_users.environment(directory),
     )  # fmt: skip
     try:
         yield child

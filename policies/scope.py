@@ -40,7 +40,8 @@ class Audience:
     namespaces: frozenset[str] = frozenset()
     anyone: bool = False
     denies: bool = False
-    # all of a program that `may_ever_allow` looks at: while it is equal, so is every answer
+    # all of a program that `may_ever_allow` looks at: while both are equal, so is every answer
+    cut_off: frozenset[str] = frozenset()
     seen: tuple[object, ...] = ()
 
 
@@ -60,16 +61,20 @@ def audience(program: DecisionProgram) -> Audience:
             named |= exact
             others = (v for v in narrow.values if not (isinstance(v, Exact) and v.text in exact))
             namespaces.update(filter(None, map(_namespace_of, others)))
-    denies = bool(program.revoked.principals) or any(
-        all(map(_is_decided, clause.conditions)) for clause in program.deny
-    )
-    return Audience(frozenset(named), frozenset(namespaces), anyone, denies, _seen(program))
+    cut_off = frozenset(program.revoked.principals)
+    denies = bool(cut_off) or any(all(map(_is_decided, clause.conditions)) for clause in program.deny)
+    return Audience(frozenset(named), frozenset(namespaces), anyone, denies, cut_off, _seen(program))
+
+
+def differing(old: Audience, new: Audience) -> frozenset[str] | None:
+    """Of two audiences of one port: the principals whose answer may be another now; None: anybody's."""
+    return old.cut_off ^ new.cut_off if old.seen == new.seen else None
 
 
 def _seen(program: DecisionProgram) -> tuple[object, ...]:
     allow = tuple(map(_identities, program.allow)) if program.allow_applies else None
     deny = tuple(_identities(c) for c in program.deny if all(map(_is_decided, c.conditions)))
-    return program.revoked.principals, deny, allow
+    return deny, allow
 
 
 def _identities(clause: Clause) -> tuple[object, ...]:

@@ -18,7 +18,9 @@ Extensions and routes are never removed: the client unsubscribes when the last l
 
 Order: clusters, endpoints, extensions, listeners, routes, secrets; removals of clusters and endpoints wait
 until every other type is settled and nothing of it is refused: the last good may still use them (make before
-break).
+break). Listeners wait until the answer with extensions is acknowledged: policy is an extension and quick to take
+in, a changed listener is much work for an Envoy, and whom an edit cuts off is to be denied everywhere before the
+first sidecar begins that work.
 Source: https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol
 """
 
@@ -132,7 +134,7 @@ class DeltaStream:
         responses: list[Message] = []
         for type_url in ORDER:
             subscription = self._subscriptions.get(type_url)
-            if subscription is None or subscription.open is not None:
+            if subscription is None or subscription.open is not None or self._waits(type_url):
                 continue
             if not self._is_level(type_url, subscription) or subscription.unanswered:
                 response = self._answer(type_url, subscription)
@@ -164,6 +166,11 @@ class DeltaStream:
             if names:
                 found[type_url] = names
         return found
+
+    def _waits(self, type_url: str) -> bool:
+        """A listener for the extensions before it."""
+        extensions = self._subscriptions.get(EXTENSION)
+        return type_url == LISTENER and extensions is not None and extensions.open is not None
 
     def _others_settled(self) -> bool:
         others = self._subscriptions.keys() - _BROKEN_LAST

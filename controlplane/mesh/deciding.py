@@ -18,6 +18,7 @@ from policies.observe import is_observed, observed, observed_mode
 from policies.peer_authentication import PeerAuthentication, effective_mode
 from policies.program import DecisionProgram, Protocol
 from policies.request_authentication import RequestAuthentication, authentication
+from policies.scope import differing
 from policies.select import select
 from policies.workload import MeshSettings, MtlsMode
 
@@ -76,10 +77,11 @@ class Decisions:
             self._graph.dirty.inbound[group] = None
             if judged.audience == old.audience:
                 continue  # nobody may call it who might not before
+            concerned = differing(old.audience, judged.audience)
             for service in group.services.values():
                 for target in service.targets:
                     if (planning.target(target.port), planning.protocol(target.port)) == (port, protocol):
-                        self._graph.dirty.callers[target] = None
+                        self._graph.dirty.ask(target, concerned)
 
     def mode_again(self, group: Group) -> None:
         old = dict(group.modes)

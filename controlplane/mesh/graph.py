@@ -110,13 +110,18 @@ class Dirty:
     programs: dict[Group, None] = field(default_factory=dict[Group, None])
     modes: dict[Group, None] = field(default_factory=dict[Group, None])
     inbound: dict[Group, None] = field(default_factory=dict[Group, None])
-    callers: dict[Target, None] = field(default_factory=dict[Target, None])
+    callers: dict[Target, frozenset[str] | None] = field(default_factory=dict)  # of whom; None: everybody
     destinations: dict[Target, None] = field(default_factory=dict[Target, None])
     newcomers: dict[str, None] = field(default_factory=dict[str, None])
     principals: dict[str, None] = field(default_factory=dict[str, None])
     nodes: dict[str, None] = field(default_factory=dict[str, None])
     edited: dict[str, None] = field(default_factory=dict[str, None])
     gone: dict[str, None] = field(default_factory=dict[str, None])
+
+    def ask(self, target: Target, concerned: frozenset[str] | None) -> None:
+        """Who may call it is to be found out again for these principals, besides those already to be asked of."""
+        known = self.callers.get(target, frozenset())
+        self.callers[target] = None if known is None or concerned is None else known | concerned
 
 
 @dataclass(slots=True)

@@ -218,8 +218,8 @@ class LiveMesh:
             self._decisions.program_again(group)
         for group in dirty.modes:
             self._decisions.mode_again(group)
-        for target in dirty.callers:
-            self._reach.callers_again(target)
+        for target, concerned in dirty.callers.items():
+            self._reach.callers_again(target, concerned)
         for principal in dirty.newcomers:
             self._reach.reach_of(principal)
         for target in dirty.destinations:

@@ -18,7 +18,11 @@ class Reach:
         self._decisions = decisions
         self._asking: dict[Key, dict[Target, None]] = {}
 
-    def callers_again(self, target: Target) -> None:
+    def callers_again(self, target: Target, concerned: frozenset[str] | None = None) -> None:
+        """`concerned`: of whom it has to be found out; None: of everybody."""
+        if concerned is not None:
+            self._among(target, concerned)
+            return
         identities = self._graph.identities
         callers = set[str]()
         asked = dict[Key, None]()
@@ -33,6 +37,20 @@ class Reach:
             identities[principal].reach[target] = None
         self._graph.dirty.principals.update(dict.fromkeys(sorted(target.callers ^ callers)))
         target.callers = callers
+
+    def _among(self, target: Target, concerned: frozenset[str]) -> None:
+        programs = [self._decisions.judged(g, target.port).program for g in target.service.groups]
+        for principal in sorted(concerned & self._graph.identities.keys()):
+            may_call = any(may_ever_allow(program, principal) for program in programs)
+            if may_call is (principal in target.callers):
+                continue
+            if may_call:
+                target.callers.add(principal)
+                self._graph.identities[principal].reach[target] = None
+            else:
+                target.callers.discard(principal)
+                self._graph.identities[principal].reach.pop(target, None)
+            self._graph.dirty.principals[principal] = None
 
     def reach_of(self, principal: str) -> None:
         """An identity that was not there before: of what exists, what may it call?"""

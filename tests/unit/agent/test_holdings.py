@@ -142,3 +142,12 @@ def test_what_a_tainted_authority_signed_is_due_at_once_and_served_until_replace
     assert mesh.holdings.in_force == 0
     mesh.holdings.authorize(Authorized((entry,), mesh.ca.bundle, ("ab" * 20,)))
     assert mesh.holdings.in_force == mesh.ca.bundle.sequence
+
+
+def test_what_does_not_change_stays_the_same_object(mesh: Any) -> None:
+    entry = mesh.entry()
+    mesh.authorize(entry)
+    mesh.hold(entry)
+    (held,) = mesh.holdings.held.values()
+    mesh.authorize(entry)
+    assert mesh.holdings.held[entry.name] is held

@@ -3,7 +3,7 @@ from ipaddress import ip_network
 from policies.attributes import Attribute, Key
 from policies.predicate import Condition, Exact, Network, Value
 from policies.program import Clause, DecisionProgram, Protocol, Revoked
-from policies.scope import may_ever_allow
+from policies.scope import audience, differing, may_ever_allow
 
 WEB = "td/ns/shop/sa/web"
 PRINCIPAL, PATH = Key(Attribute.PRINCIPAL), Key(Attribute.PATH)
@@ -66,3 +66,16 @@ def test_the_revoked_may_never() -> None:
     program = DecisionProgram(Protocol.HTTP, 80, revoked=Revoked(frozenset({WEB})))
     assert not may_ever_allow(program, WEB)
     assert may_ever_allow(program, "td/ns/shop/sa/other")
+
+
+def test_who_is_cut_off_concerns_only_who_was_or_is() -> None:
+    def program(*cut_off: str, allow: Condition = IS_WEB) -> DecisionProgram:
+        revoked = Revoked(frozenset(cut_off))
+        return DecisionProgram(
+            Protocol.HTTP, 80, revoked=revoked, allow=(Clause("a", (allow,)),), allow_applies=True
+        )
+
+    old, new = audience(program("x", "y")), audience(program("y", WEB))
+    assert old != new
+    assert differing(old, new) == {"x", WEB}
+    assert differing(old, audience(program("x", "y", allow=IS_OTHER))) is None

@@ -260,8 +260,30 @@ def test_responses_come_in_the_order_that_makes_before_it_breaks() -> None:
     for type_url in types:
         stream.receive(ask(type_url, "*"))
     stream.offer(a_snapshot(*((type_url, "x", "1") for type_url in types)))
-    order = [response.type_url for response in pending(stream)]
-    assert order == [CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES]
+    first = pending(stream)
+    assert [response.type_url for response in first] == [CLUSTER, ENDPOINTS, EXTENSION, ROUTES]
+    stream.receive(ack(first[2]))
+    assert only(stream).type_url == LISTENER
+
+
+@pytest.mark.parametrize("verdict", [ack, lambda response: nack(response, "no")])
+def test_policy_is_taken_in_before_listeners_change(verdict: Any) -> None:
+    stream = DeltaStream()
+    for type_url in (LISTENER, EXTENSION):
+        stream.receive(ask(type_url, "*"))
+    stream.offer(a_snapshot((LISTENER, "l", "1"), (EXTENSION, "e", "1")))
+    response = only(stream)
+    assert response.type_url == EXTENSION
+    assert not stream.is_settled
+    stream.receive(verdict(response))
+    assert only(stream).type_url == LISTENER
+
+
+def test_a_listener_waits_for_nobody_who_has_no_extensions() -> None:
+    stream = DeltaStream()
+    stream.receive(ask(LISTENER))
+    stream.offer(a_snapshot((LISTENER, "l", "1"), (EXTENSION, "e", "1")))
+    assert only(stream).type_url == LISTENER
 
 
 def test_a_cluster_is_removed_only_after_routes_stopped_using_it() -> None:
@@ -403,8 +425,9 @@ def test_what_a_draining_listener_may_still_use_is_not_removed(type_url: str) ->
     stream.receive(ask(LISTENER))
     stream.receive(ask(type_url, "used"))
     stream.offer(a_snapshot((LISTENER, "l", "1"), (type_url, "used", "1")))
-    for response in pending(stream):
-        stream.receive(ack(response))
+    while responses := pending(stream):
+        for response in responses:
+            stream.receive(ack(response))
     stream.offer(a_snapshot())
     response = only(stream)
     assert (response.type_url, list(response.removed_resources)) == (LISTENER, ["l"])
