@@ -21,10 +21,10 @@ import structlog
 
 from ca.node_protocol import BANNED, MUST_ATTEST
 from controlplane.audit import Entry
+from controlplane.store.following import follow, patiently
 from controlplane.store.port import (
     AlreadyExistsError,
     Change,
-    GoneError,
     Key,
     NotFoundError,
     Record,
@@ -69,15 +69,12 @@ class AgentRegistry:
 
     async def run(self) -> None:
         """Until cancelled."""
-        while True:
-            try:
-                async for event in self._store.watch(self._after):
-                    if event.record.key.resource == AGENTS:
-                        self._set(event.record, gone=event.change is Change.DELETED)
-            except GoneError:
-                log.warning("agents.read_again")
+        async for events in follow(self._store, self._after, {AGENTS}):
+            for event in events or ():
+                self._set(event.record, gone=event.change is Change.DELETED)
+            if events is None:
                 before = set(self._known)
-                await self.load()
+                await patiently(self.load)
                 for name in before | set(self._known):
                     self._changed(name)
 

@@ -21,13 +21,13 @@ from controlplane.api.errors import ApiError
 from controlplane.api.target import Options, Target
 from controlplane.api.writes import FOREGROUND, ORPHAN, Author, Writes
 from controlplane.resources.kinds import KINDS, Kind
-from controlplane.store.port import GoneError, Record, Store, StoreError
+from controlplane.store.following import RESYNC_SECONDS, since
+from controlplane.store.port import Record, Store, StoreError
 
 COLLECTOR: Final = Author(
     Caller("system:collector"), Options(False, "pylis-collector", "Strict", False), trusted=True
 )
 Sweep = Callable[[], Awaitable[None]]
-_SECONDS: Final = 600  # between clean-ups nothing asked for
 
 log = structlog.get_logger()
 
@@ -39,28 +39,33 @@ class Collector:
         self._store = store
         self._sweeps = sweeps
         self._writes = writes
+        self._seen = -1
         self._marked = True  # is there anything that a deletion could concern?
 
     async def run(self) -> None:
         """A pass at the start and after every change that may matter, until cancelled."""
-        loop, seen = asyncio.get_running_loop(), -1
+        loop = asyncio.get_running_loop()
         swept = loop.time()
         while True:
             try:
-                concerned, seen = self._concerns(seen), self._store.revision
-                if concerned and self._store.leading:
-                    while await self.once():
-                        pass
-                if loop.time() >= swept + _SECONDS:  # in the middle of a stream of changes, too
-                    swept, seen = loop.time(), -1
+                await self.step()
+                if loop.time() >= swept + RESYNC_SECONDS:  # in the middle of a stream of changes, too
+                    swept, self._seen = loop.time(), -1
                     await self._sweep()
                     continue
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout_at(swept + _SECONDS):
-                        await self._store.wait(seen)
+                    async with asyncio.timeout_at(swept + RESYNC_SECONDS):
+                        await self._store.wait(self._seen)
             except StoreError as error:
                 log.warning("collector.store", error=str(error))
                 await asyncio.sleep(1)
+
+    async def step(self) -> None:
+        """Whatever has changed since the last one, if it may matter here."""
+        concerned, self._seen = self._concerns(self._seen), self._store.revision
+        if concerned and self._store.leading:
+            while await self.once():
+                pass
 
     async def _sweep(self) -> None:
         if self._store.leading:
@@ -70,11 +75,8 @@ class Collector:
 
     def _concerns(self, seen: int) -> bool:
         """Deletions, and objects that are going or have owners."""
-        if seen < 0:
-            return True
-        try:
-            changes = self._store.changes(seen)
-        except GoneError:
+        changes = since(self._store, seen) if seen >= 0 else None
+        if changes is None:
             return True
         marks = ("deletionTimestamp", "ownerReferences")
         return any(

@@ -32,7 +32,6 @@ from controlplane.authority_config import AuthorityConfig
 from controlplane.authority_operations import AuthorityOperations
 from controlplane.authority_watch import AuthorityWatch
 from controlplane.collector import Collector
-from controlplane.conditions import Tally
 from controlplane.docker.registrar import Registrar
 from controlplane.downstream_operations import DownstreamOperations
 from controlplane.federation.federator import Federator
@@ -55,6 +54,7 @@ from controlplane.store.postgres import PostgresStore
 from controlplane.store.shared_keystore import SharedKeystore
 from controlplane.store.sqlite import SqliteStore
 from controlplane.svid_callers import SvidCallers
+from controlplane.tallies import Tallies
 from policies.workload import MeshSettings
 from xds.ledger import Ledger
 from xds.plan import AccessLog
@@ -221,8 +221,9 @@ async def _serve(
         **AgentOperations(agents, nodes, attestation).table(),
     }
     svids = SvidCallers(authority, is_revoked)
-    collector = Collector(store, writes, [tokens.drop_expired])
-    status = StatusWriter(store, writes, lambda revision: _tally(ledger, revision))
+    tallies = Tallies(store, ledger)
+    collector = Collector(store, writes, [tokens.drop_expired, tallies.forget_gone])
+    status = StatusWriter(store, writes, tallies.look, state)
     metrics = Metrics()
     metrics.section(xds.meter.lines)
     api = Api(
@@ -253,6 +254,7 @@ async def _serve(
                 tasks.create_task(authority.run(lambda: store.leading))
                 if shared is not None:
                     tasks.create_task(_follow_authority(store, authority))
+                    tasks.create_task(tallies.run())
                 tasks.create_task(authorities.run())
                 tasks.create_task(own.run())
                 tasks.create_task(collector.run())
@@ -279,12 +281,6 @@ def _documents(authority: CertificateAuthority) -> dict[str, Callable[[], dict[s
         "/.well-known/openid-configuration": lambda: oidc.discovery(authority.jwt_issuer, authority.bundle),
         "/keys": lambda: oidc.keys(authority.bundle),
     }
-
-
-def _tally(ledger: Ledger, revision: int) -> Tally:
-    behind = ledger.behind(revision)
-    refused = [node_id for node_id, refuses in behind if refuses]
-    return Tally(ledger.connected_count, ledger.connected_count - len(behind), refused)
 
 
 async def _open_store(config: Config, outer: bytes) -> Store:

@@ -1,7 +1,7 @@
 """Desired state → the mesh in force. Everything is read once; from then on each change of the store is an edit.
 
-Level-triggered where it matters: an event only says what an object is now, a doubled one changes nothing, and
-when events were lost (the watch is too far behind) everything is read again and differences alone are edits.
+Level-triggered: an event only says what an object is now. When one is missing, doubled or out of order, when the log
+is too far ahead, and now and then anyway, everything is read again, and differences alone are edits.
 What cannot be parsed (written by an older version) is logged and left out; of a policy the safe part is enforced.
 """
 
@@ -17,7 +17,8 @@ from controlplane.mesh.live import Affected, Edit
 from controlplane.pace import Pace
 from controlplane.resources.kinds import KINDS, Kind
 from controlplane.state import MeshState
-from controlplane.store.port import Change, Event, GoneError, Record, Store
+from controlplane.store.following import RESYNC_SECONDS, patiently, since
+from controlplane.store.port import Change, Event, Record, Store
 from policies.document import Document
 
 log = structlog.get_logger()
@@ -35,14 +36,15 @@ class Reconciler:
 
     async def run(self) -> None:
         """Reconciles at once, then whenever the store changes, until cancelled."""
+        await patiently(self.once)
         while True:
-            await self.once()
             try:
-                async for event in self._store.watch(self._state.revision):
-                    if event.record.revision > self._state.revision:
-                        await self._take_batch()
-            except GoneError:
-                log.warning("reconcile.restarted", after=self._state.revision)
+                async with asyncio.timeout(RESYNC_SECONDS):
+                    await self._store.wait(self._state.revision)
+            except TimeoutError:
+                await patiently(self.once)
+            else:
+                await patiently(self.step)
 
     async def once(self) -> None:
         """Reads everything; what is as it was is no edit."""
@@ -54,14 +56,17 @@ class Reconciler:
         edits.sort(key=lambda edit: edit.created)
         self._finish(self._state.apply(edits, revision, everything=True))
 
-    async def _take_batch(self) -> None:
+    async def step(self) -> None:
         """All that has happened since the last one: a lone edit at once, a burst in growing batches."""
         loop = asyncio.get_running_loop()
         if (wait := self._pace.wait(loop.time())) > 0:
             await asyncio.sleep(wait)
         began = loop.time()
-        events = self._store.changes(self._state.revision)
-        if events:
+        events = since(self._store, self._state.revision)
+        if events is None:
+            log.warning("reconcile.restarted", after=self._state.revision)
+            await self.once()
+        elif events:
             self._finish(self._state.apply(_edits(events), events[-1].record.revision))
         self._pace.taken(began, loop.time())
 

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 
 from ca.registrations import Registration
 from ca.revocation import Revocations
 from ca.spiffe_id import SpiffeId
 from controlplane.mesh.live import Affected, Edit, LiveMesh
+from controlplane.mesh.relations import Relations
 from policies.workload import MeshSettings
 from xds.compile import Compiler, Work
 from xds.errors import NotAuthorizedError
@@ -47,6 +48,15 @@ class MeshState:
                 del self._snapshots[node_id]
         self.revision = revision
         return affected
+
+    @property
+    def keys(self) -> list[Hashable]:
+        """Of every object the mesh is made of."""
+        return self._mesh.keys
+
+    def relations(self, key: Hashable) -> Relations:
+        """How an object stands to the others of this moment."""
+        return self._mesh.relations(key)
 
     @property
     def key_sources(self) -> dict[str, float]:

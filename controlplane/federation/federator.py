@@ -22,7 +22,8 @@ from controlplane.federation.fetch import FetchError, fetch_spiffe, fetch_web
 from controlplane.federation.relation import Relation
 from controlplane.resources import federated_trust_domain
 from controlplane.resources.federated_trust_domain import FederatedTrustDomain, Profile
-from controlplane.store.port import AlreadyExistsError, GoneError, Key, Store
+from controlplane.store.following import follow, patiently
+from controlplane.store.port import AlreadyExistsError, Key, Store
 from policies.document import Document
 
 RESOURCE: Final = "federatedtrustdomains.pylis.io"
@@ -87,13 +88,8 @@ class Federator:
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
             self._start_tasks({}, group)
-            while True:
-                try:
-                    async for event in self._store.watch(self._after):
-                        if event.record.key.resource == RESOURCE:
-                            await self._reload(group)
-                except GoneError:
-                    await self._reload(group)
+            async for _ in follow(self._store, self._after, {RESOURCE}):
+                await patiently(lambda: self._reload(group))
 
     async def _reload(self, group: asyncio.TaskGroup) -> None:
         before = dict(self._wanted)

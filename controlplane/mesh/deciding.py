@@ -55,6 +55,14 @@ class Decisions:
             table.remove(key)
         self.touch(rule)
 
+    def selects_any(self, rule: Rule) -> bool:
+        """Is there a workload it is for?"""
+        return bool(self._selected(rule))
+
+    def modes_alike(self, key: Hashable) -> list[Hashable]:
+        """PeerAuthentications of the same namespace with the same selector, itself among them."""
+        return self._authentications.alike(key)
+
     def touch(self, rule: Rule) -> None:
         dirty = self._graph.dirty
         table = dirty.modes if isinstance(rule, PeerAuthentication) else dirty.programs

@@ -31,6 +31,12 @@ class Selectors(Generic[_Key]):
         namespace, selector = self._all.pop(key)
         _drop(self._by_label, (namespace, _one_of(selector)), key)
 
+    def alike(self, key: _Key) -> list[_Key]:
+        """Those of its namespace with the same selector, itself among them."""
+        namespace, selector = self._all[key]
+        found = self._by_label[namespace, _one_of(selector)]
+        return [other for other in found if self._all[other][1] == selector]
+
     def selecting(self, namespace: str, labels: _Labels) -> Iterator[_Key]:
         for label in (None, *labels.items()):
             for key in self._by_label.get((namespace, label), ()):

@@ -31,7 +31,10 @@ from controlplane.mesh.graph import Dirty, Graph, Node, Place
 from controlplane.mesh.members import Members
 from controlplane.mesh.reaching import Reach
 from controlplane.mesh.registered import Registrations
+from controlplane.mesh.relations import Relations
+from controlplane.mesh.standing import Standing
 from controlplane.resources.destination_rule import DestinationRule
+from controlplane.resources.federated_trust_domain import FederatedTrustDomain
 from controlplane.resources.quarantine import Quarantine, revocations
 from controlplane.resources.service_entry import ServiceEntry
 from controlplane.resources.sidecar import Egress, Sidecar
@@ -80,6 +83,7 @@ class LiveMesh:
         self._reach = Reach(self._graph, self._decisions)
         self._members = Members(self._graph, self._reach, settings)
         self._destinations = Destinations(self._graph, self._decisions, settings.root_namespace)
+        self._standing = Standing(self._graph, self._decisions, settings, self._objects)
         self._registrations = Registrations(domain)
         self._quarantines: dict[Hashable, Quarantine] = {}
         self._jwks: dict[str, str] = {}
@@ -134,6 +138,15 @@ class LiveMesh:
         """What an agent may ever obtain, by name; without identities that are cut off."""
         held = self._registrations.held_by(agent, selectors)
         return tuple(r for r in held if not self.revocations.covers(r.spiffe_id))
+
+    @property
+    def keys(self) -> list[Hashable]:
+        """Of every object there is."""
+        return list(self._objects)
+
+    def relations(self, key: Hashable) -> Relations:
+        """How an object stands to the others of this moment."""
+        return self._standing.relations(key)
 
     def apply(self, edits: Iterable[Edit]) -> Affected:
         """Edits of one object come in order; an edit that says what is known already changes nothing."""
@@ -199,6 +212,11 @@ class LiveMesh:
                     self._quarantines.pop(edit.key, None)
                     if now:
                         self._quarantines[edit.key] = value
+                case FederatedTrustDomain():
+                    if now:
+                        self._standing.put(edit.key, value)
+                    else:
+                        self._standing.remove(edit.key, value)
                 case _:
                     pass
         return agents

@@ -36,6 +36,10 @@ class Objects(Generic[_Object]):
     def __iter__(self) -> Iterator[_Object]:
         return (value for _, value in self._all.values())
 
+    def alike(self, key: Hashable) -> list[Hashable]:
+        """Those of the same namespace with the same selector, itself among them."""
+        return self._selectors.alike(key)
+
     def applying(self, namespace: str, labels: Mapping[str, str], root: str) -> list[_Object]:
         """Of the workload's namespace and of the root namespace, in no order."""
         return [value for _, value in self._applying(namespace, labels, root)]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from controlplane.store.port import GoneError, Store
+from controlplane.store.following import since
+from controlplane.store.port import Store
 
 
 class Freshness:
@@ -23,12 +24,8 @@ class Freshness:
             return True
         if self._seen < 0:
             return False
-        try:
-            changes = self._store.changes(self._seen)
-        except GoneError:
-            self._seen = -1
-            return False
-        if any(event.record.key.resource in self._resources for event in changes):
+        changes = since(self._store, self._seen)
+        if changes is None or any(event.record.key.resource in self._resources for event in changes):
             self._seen = -1
             return False
         self._seen = revision

@@ -190,6 +190,15 @@ class Store(AuditLog, Protocol):
         """Is this the one server that does what must be done once (rotation, clean-up)?"""
         ...
 
+    @property
+    def server(self) -> str:
+        """This server's name among those that use the store; "" where there is only one."""
+        ...
+
+    async def servers(self) -> frozenset[str]:
+        """Those that are connected to the store now. Raises: UnavailableError."""
+        ...
+
     async def check(self) -> None:
         """Raises: UnavailableError when reads or writes cannot be served now."""
         ...

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, Self
@@ -43,6 +44,7 @@ COMMAND_SECONDS: Final = 15.0
 LEADER_LOCK: Final = 0x70796C6973  # "pylis"
 MIGRATION_LOCK: Final = LEADER_LOCK + 1
 EXCLUSIVE_LOCK: Final = LEADER_LOCK + 2
+SERVERS_LOCK: Final = 0x70796C69  # the first of two numbers; the second is the server's own
 _EVENT: Final = "change, resource, namespace, name, value, created, revision, minor, time, author"
 _OBJECT: Final = "resource, namespace, name, value, created, revision"
 _PAGE: Final = 1000
@@ -70,6 +72,7 @@ class PostgresStore:
         self._log = log_
         self._clock = clock
         self._leading = False
+        self._number = secrets.randbits(31)
         self._look = asyncio.Event()
         self._committer = Committer(self._persist)
         self._listener = asyncio.create_task(self._listen()) if follow else None
@@ -113,6 +116,18 @@ class PostgresStore:
     @property
     def leading(self) -> bool:
         return self._leading
+
+    @property
+    def server(self) -> str:
+        return str(self._number)
+
+    async def servers(self) -> frozenset[str]:
+        """Each holds a lock of its own number as long as it hears of changes."""
+        query = """SELECT objid::bigint FROM pg_locks WHERE locktype='advisory' AND classid::bigint=$1 AND objsubid=2
+                   AND granted AND database=(SELECT oid FROM pg_database WHERE datname=current_database())"""
+        async with self._connection() as db:
+            rows = await db.fetch(query, SERVERS_LOCK)
+        return frozenset(str(row[0]) for row in rows)
 
     async def get(self, key: Key) -> Record | None:
         query = f"SELECT {_OBJECT} FROM objects WHERE resource=$1 AND namespace=$2 AND name=$3"  # noqa: S608
@@ -323,9 +338,12 @@ class PostgresStore:
             pause = min(pause * 2, 2.0)
 
     async def _follow(self, db: Any) -> None:
+        present = False
         while True:
             self._look.clear()
             await self._catch_up(db)
+            if not present:  # a session of before the last reconnect may hold it for a moment more
+                present = await db.fetchval("SELECT pg_try_advisory_lock($1, $2)", SERVERS_LOCK, self._number)
             if not self._leading:
                 self._leading = await db.fetchval("SELECT pg_try_advisory_lock($1)", LEADER_LOCK)
                 if self._leading:

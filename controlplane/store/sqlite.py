@@ -81,6 +81,13 @@ class SqliteStore:
     def leading(self) -> bool:
         return True
 
+    @property
+    def server(self) -> str:
+        return ""
+
+    async def servers(self) -> frozenset[str]:
+        return frozenset({""})
+
     async def get(self, key: Key) -> Record | None:
         return self._resident.records.get(key)
 

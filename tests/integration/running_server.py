@@ -66,6 +66,11 @@ class RunningServer:
         return self._api
 
     @property
+    def xds(self) -> str:
+        """`host:port`."""
+        return self._xds
+
+    @property
     def token(self) -> str:
         return str(self.config["users"][0]["user"]["token"])
 

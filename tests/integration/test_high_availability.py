@@ -16,6 +16,9 @@ import aiohttp
 import asyncpg
 import pytest
 
+from controlplane.load.fleet import Fleet
+from controlplane.load.installation import Api as LoadApi
+from controlplane.load.mesh import LoadMesh
 from tests.contract.database import a_server, fresh_database
 from tests.integration.linearizable import Did, Operation, faults
 from tests.integration.running_server import RunningServer
@@ -98,6 +101,50 @@ async def test_a_watch_on_one_server_tells_what_the_other_wrote(mesh: Mesh) -> N
             async with asyncio.timeout(30):
                 lines = [await stream.content.readline() for _ in range(10)]
         assert all(f'"told-{n}"'.encode() in line for n, line in enumerate(lines))
+
+
+async def test_programmed_counts_the_sidecars_of_every_server(mesh: Mesh) -> None:
+    """An edit on one server is programmed when the other's sidecars hold it, too; those of a killed one count no more."""
+    load, servers = LoadMesh("cluster.local", 12, replicas=1, prefix="ha"), mesh.servers
+    context = ssl.create_default_context(cadata=servers[0].ca_pem)
+    async with (
+        LoadApi(f"https://{servers[0].api}", servers[0].token, context) as api,
+        Clients(servers) as clients,
+    ):
+        await api.create(load.resources())
+        identities = await api.identities(list(load.nodes()), 3600)
+        fleets = [Fleet(servers[n].xds, identities[n::2]) for n in range(2)]
+        path = f"/apis/security.istio.io/v1/namespaces/{load.namespace(1)}/authorizationpolicies/"
+        path += str(load.policy(1)["metadata"]["name"])
+        # of the service whose only sidecar is the second server's
+        node = next(node for node in load.replicas_of(1))
+        assert node in fleets[1].sidecars
+
+        async def programmed(reason: str, counted: str, generation: int) -> str:
+            async with asyncio.timeout(60):
+                while True:
+                    status, answer = await clients.ask(0, "GET", path)
+                    for one in answer.get("status", {}).get("conditions", []) if status == 200 else []:
+                        said = (one["type"], one["reason"], one["observedGeneration"])
+                        if said == ("Programmed", reason, generation) and counted in one["message"]:
+                            return str(one["message"])
+                    await asyncio.sleep(0.02)
+
+        for fleet in fleets:
+            await fleet.connect()
+            assert await fleet.complete(60)
+        await api.replace(load.policy(1, "/first*"))
+        await programmed("Programmed", "12 of 12 sidecars", 2)
+        fleets[1].sidecars[node].refuse = True
+        await api.replace(load.policy(1, "/second*"))
+        assert f"refused by {node}" in await programmed("Refused", "11 of 12 sidecars", 3)
+        await asyncio.to_thread(servers[1].stop, signal.SIGKILL)
+        try:
+            await programmed("Programmed", "6 of 6 sidecars", 3)
+        finally:
+            await asyncio.to_thread(servers[1].start)
+            for fleet in fleets:
+                fleet.disconnect()
 
 
 async def test_a_history_with_failures_is_linearizable(mesh: Mesh) -> None:

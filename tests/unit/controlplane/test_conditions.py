@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from controlplane.conditions import Observed, Tally, conditions
+from controlplane.conditions import Observed, Tally, are_said, conditions
+from controlplane.mesh.relations import Relations, Word
 
 NOW, LATER = "2026-11-26T02:00:00Z", "2026-11-26T03:00:00Z"
 
@@ -42,3 +43,23 @@ def test_a_message_names_three_who_refused() -> None:
         found[1]["message"]
         == "4 of 9 sidecars hold this generation; refused by shop/0, shop/1, shop/2 and 2 more"
     )
+
+
+def test_what_is_missing_or_in_the_way_is_said_as_long_as_it_is() -> None:
+    relations = Relations(Word("NoWorkloads", "none"), Word("HostTaken", "taken"))
+    found = conditions(Observed(1, "", Tally(1, 1), relations), [], NOW)
+    assert [(c["type"], c["status"], c["reason"]) for c in found[2:]] == [
+        ("ResolvedRefs", "False", "NoWorkloads"),
+        ("Conflicted", "True", "HostTaken"),
+    ]
+    assert are_said(relations, found)
+    assert not are_said(Relations(relations.dangling), found)
+    assert not are_said(Relations(), found)
+    later = conditions(Observed(1, "", Tally(1, 1)), found, LATER)
+    assert [c["type"] for c in later] == ["Accepted", "Programmed"]
+    assert are_said(Relations(), later)
+
+
+def test_a_server_that_has_not_spoken_leaves_it_open() -> None:
+    assert said(Observed(1, "", Tally(known=False)))["Programmed"] == ("False", "Pending")
+    assert not Tally(2, 2, known=False).is_final
