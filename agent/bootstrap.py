@@ -50,6 +50,18 @@ def bootstrap(sidecar: Sidecar) -> dict[str, Any]:
         },
         "admin": {"address": {"pipe": {"path": sidecar.admin_socket, "mode": 0o600}}},
         **_marked(sidecar.mark),
+        # what a live connection looks at: its filters keep the configuration they were opened with
+        "layered_runtime": {
+            "layers": [
+                {
+                    "name": names.RUNTIME_LAYER,
+                    "rtds_layer": {
+                        "name": names.RUNTIME_LAYER,
+                        "rtds_config": {"ads": {}, "resource_api_version": "V3"},
+                    },
+                }
+            ]
+        },
         "dynamic_resources": {
             "ads_config": ads,
             "lds_config": {"ads": {}, "resource_api_version": "V3"},

@@ -17,10 +17,12 @@ _SERIAL: Final = re.compile(r"[0-9a-f]{1,40}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Revocations:
-    """`identities` are SPIFFE IDs as text; `serials` as `serial_text` writes them."""
+    """`identities` are SPIFFE IDs as text; `serials` as `serial_text` writes them; `latest_…`: the newest first."""
 
     identities: frozenset[str] = frozenset()
     serials: frozenset[str] = frozenset()
+    latest_identities: tuple[str, ...] = ()
+    latest_serials: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.identities or self.serials)

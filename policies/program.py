@@ -18,6 +18,7 @@ from policies.problem import Origin
 DEFAULT_DENY = "default-deny"  # ALLOW policies select the workload and none of their rules matched
 DEFAULT_ALLOW = "default-allow"  # no ALLOW policy selects the workload
 MALFORMED_IDENTITY = "malformed-identity"  # the peer's certificate carries more than one URI SAN
+LATEST = 6  # what a sidecar can keep in mind for connections that are open; older ones the drain has ended
 QUARANTINE = "quarantine"  # the peer's identity, or the very certificate, is cut off by a Quarantine
 
 
@@ -52,11 +53,13 @@ class Revoked:
     """Whom a Quarantine cuts off, before any policy is asked.
 
     `principals` as policies write them (`<td>/ns/<ns>/sa/<sa>`); `serials` of certificates, lower-case hex
-    without leading zeros.
+    without leading zeros. `latest_…`: at most LATEST of each, the newest first: cut off from raw TCP that is open.
     """
 
     principals: frozenset[str] = frozenset()
     serials: frozenset[str] = frozenset()
+    latest_principals: tuple[str, ...] = ()
+    latest_serials: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.principals or self.serials)

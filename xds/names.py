@@ -43,6 +43,11 @@ ELSEWHERE = "outbound:elsewhere"  # routes of HTTP that leaves the mesh's networ
 PASSTHROUGH = "passthrough"  # the cluster that goes on to where a connection was meant for
 
 
+# what ends connections that are open: the ECDS resource every TCP port refers to, and the runtime it looks at
+CUT = "cut"
+RUNTIME_LAYER = "pylis"
+
+
 def inbound(port_name: str) -> str:
     """Listener of one port of the workload."""
     return f"inbound:{port_name}"

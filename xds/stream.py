@@ -16,7 +16,7 @@ endpoints arrive, does not ask for them anew, and holds its ACK back meanwhile (
 
 Extensions and routes are never removed: the client unsubscribes when the last listener that names them is gone.
 
-Order: clusters, endpoints, extensions, listeners, routes, secrets; removals of clusters and endpoints wait
+Order: runtime, clusters, endpoints, extensions, listeners, routes, secrets; removals of clusters and endpoints wait
 until every other type is settled and nothing of it is refused: the last good may still use them (make before
 break). Listeners wait until the answer with extensions is acknowledged: policy is an extension and quick to take
 in, a changed listener is much work for an Envoy, and whom an edit cuts off is to be denied everywhere before the
@@ -34,9 +34,11 @@ from google.protobuf.message import Message
 
 from xds.errors import ProtocolError
 from xds.schema import new
-from xds.snapshot import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, SECRET, Resource, Snapshot
+from xds.snapshot import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, RUNTIME, SECRET, Resource, Snapshot
 
-ORDER: Final = (CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, SECRET)
+ORDER: Final = (RUNTIME, CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, SECRET)
+# Bootstraps of before do not ask for it, and need not.
+OPTIONAL: Final = frozenset({RUNTIME})
 # "If the client sends no names in its first request of these types, it wants them all."
 _LEGACY_WILDCARD: Final = frozenset({CLUSTER, LISTENER})
 _BROKEN_LAST: Final = frozenset({CLUSTER, ENDPOINTS})
@@ -147,7 +149,9 @@ class DeltaStream:
 
         Not before it subscribed to every type the snapshot has: Envoy asks for listeners only after clusters.
         """
-        asked = all(t in self._subscriptions for t, names in self._snapshot.by_type.items() if names)
+        asked = all(
+            t in self._subscriptions or t in OPTIONAL for t, names in self._snapshot.by_type.items() if names
+        )
         if not self._offered or not asked:
             return False
         return self._are_settled(self._subscriptions) or self._only_waits_for_the_refused()

@@ -221,8 +221,12 @@ class LiveMesh:
                     pass
         return agents
 
+    def _oldest_first(self) -> list[Quarantine]:
+        aged = [(self._objects[key].created, one.name, one) for key, one in self._quarantines.items()]
+        return [one for _, _, one in sorted(aged, key=lambda found: found[:2])]
+
     def _cut_off(self) -> set[str]:
-        now = revocations(self._quarantines.values())
+        now = revocations(self._oldest_first())
         if now == self.revocations:
             return set()
         self._decisions.cut_off(now)

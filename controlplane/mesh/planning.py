@@ -99,7 +99,8 @@ def destination(
 def revoked(revocations: Revocations) -> Revoked:
     """As a program has it."""
     principals = frozenset(one.removeprefix("spiffe://") for one in revocations.identities)
-    return Revoked(principals, revocations.serials)
+    latest = tuple(one.removeprefix("spiffe://") for one in revocations.latest_identities)
+    return Revoked(principals, revocations.serials, latest, revocations.latest_serials)
 
 
 def cut_mark(program: DecisionProgram) -> str:

@@ -15,6 +15,7 @@ from policies import codes
 from policies.document import Document
 from policies.fields import TOP_LEVEL, Fields, is_subdomain
 from policies.problem import Problem
+from policies.program import LATEST
 
 MAX_REASON = 1024
 
@@ -30,11 +31,11 @@ class Quarantine:
 
 
 def revocations(quarantines: Iterable[Quarantine]) -> Revocations:
-    everything = list(quarantines)
-    return Revocations(
-        frozenset(i for q in everything for i in q.spiffe_ids),
-        frozenset(s for q in everything for s in q.serials),
-    )
+    """`quarantines`: oldest first."""
+    newest_first = list(quarantines)[::-1]
+    identities = tuple(dict.fromkeys(i for q in newest_first for i in q.spiffe_ids))
+    serials = tuple(dict.fromkeys(s for q in newest_first for s in q.serials))
+    return Revocations(frozenset(identities), frozenset(serials), identities[:LATEST], serials[:LATEST])
 
 
 def parse(document: Document) -> tuple[Quarantine | None, list[Problem]]:

@@ -14,7 +14,7 @@ import pytest
 from cryptography import x509
 
 from controlplane.cli.client import Client, RefusedError, connect
-from demo.client import Credentials, Http, ask_xds, log_line
+from demo.client import Credentials, Http, ask_xds, connection_lines, log_line
 from demo.mesh import DemoMesh
 
 Opened = Callable[[Http], Http]
@@ -122,6 +122,42 @@ def test_one_certificate_is_cut_off_and_another_of_the_same_identity_is_not(
     assert other.send("GET", "/items").actual == "allow"
     asked = ask_xds(mesh.xds, thief, "shop/frontend-1")
     assert (asked.actual, asked.detail) == ("refused", "PERMISSION_DENIED")
+
+
+@pytest.mark.parametrize("by", ["spiffeIDs", "serials"])
+def test_the_next_bytes_of_raw_tcp_that_is_open_end_it(
+    mesh: DemoMesh, quarantined: Callable[..., None], by: str
+) -> None:
+    host, _, port = mesh.workload("pay/ledger")["inbound"]["tcp"].rpartition(":")
+    thief = mesh.credentials("pay/payments", ttl="30m")
+    leaf = x509.load_pem_x509_certificate((thief.directory / "svid.pem").read_bytes())
+    named = {"spiffeIDs": [_identity(mesh, "pay", "payments")], "serials": [f"{leaf.serial_number:x}"]}
+    with (
+        socket.create_connection((host, int(port)), 10) as plain,
+        thief.context().wrap_socket(plain) as live,
+        mesh.credentials("pay/payments")
+        .context()
+        .wrap_socket(socket.create_connection((host, int(port)), 10)) as owner,
+    ):
+        for connection in (live, owner):
+            connection.sendall(b"10 EUR\n")
+            assert connection.recv(100)
+        began = time.monotonic()
+        quarantined(f"stolen-tcp-{by.lower()}", **{by: named[by]})
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            while time.monotonic() - began < 4:  # before the drain of the listener, 5 s, would end it
+                live.sendall(b"10 EUR\n")
+                if not live.recv(100):
+                    break
+            else:
+                pytest.fail("it still answers")
+        print(f"raw TCP ended {1000 * (time.monotonic() - began):.0f} ms after the quarantine was asked for")
+        if by == "serials":  # the same identity with another certificate goes on
+            owner.sendall(b"10 EUR\n")
+            assert owner.recv(100)
+    path = mesh.state_dir / "logs" / "pay-ledger.access.log"
+    rule = "rbac_access_denied_matched_policy[quarantine]"
+    _until("the log line", lambda: any(rule in line.get("details", "") for line in connection_lines(path)))
 
 
 def test_raw_tcp_that_is_open_is_ended(mesh: DemoMesh, quarantined: Callable[..., None]) -> None:

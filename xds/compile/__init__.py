@@ -9,6 +9,7 @@ and an edit costs what it changed. A part is given nothing but what it may depen
     app         one InboundPort without program and address: the way to the application
     listener    one with no more of its program than a listener holds, and the plan's settings; then its address
     program     one DecisionProgram and its surroundings: the authorization of a port
+    cut         the revoked: what ends their TCP connections that are open
     destination one Destination: cluster and endpoints
     outbound    one loopback listener; and its routes, which depend on all destinations
     intercepted two listeners for all there is, where the namespace's TCP is redirected
@@ -20,14 +21,14 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Final
 
-from policies.program import DecisionProgram, Protocol
+from policies.program import DecisionProgram, Protocol, Revoked
 from xds import names
-from xds.compile import clusters, intercepted, listeners, rbac, routes
+from xds.compile import clusters, cut, intercepted, listeners, rbac, routes
 from xds.compile.memo import ByIdentity, Recent
 from xds.compile.proxyless import compile_proxyless, shortfalls
 from xds.compile.surroundings import Surroundings
 from xds.plan import Destination, InboundPort, Interception, ProxyPlan, SocketAddress, Upstream
-from xds.snapshot import EXTENSION, Resource, Snapshot
+from xds.snapshot import EXTENSION, RUNTIME, Resource, Snapshot
 
 _NO_PROGRAM: Final = DecisionProgram(Protocol.HTTP, 0)
 _ANYWHERE: Final = SocketAddress("0.0.0.0", 0)  # noqa: S104 - stands for an address that does not matter
@@ -88,7 +89,11 @@ class Compiler:
         if plan.proxyless:
             return replace(compile_proxyless(plan), notes=shortfalls(plan))
         if previous is not None and _differ_in_programs_only(plan, previous[0]):
-            return previous[1].with_type(EXTENSION, self._authorizations(plan))
+            edited = previous[1].with_type(EXTENSION, self._authorizations(plan))
+            now = cut.runtime(_revoked(plan))
+            if now == edited.resources(RUNTIME).get(now.name):
+                return edited
+            return edited.with_type(RUNTIME, (now,))
         return self._whole(plan, previous[1] if previous else None)
 
     def heavy(self, plan: ProxyPlan) -> list[Work]:
@@ -109,14 +114,15 @@ class Compiler:
         places, keys = self._scope(plan.destinations).places, dict(plan.jwks)
         around = (Surroundings.of(p.program, plan.trust_domains, places, keys) for p in plan.inbound)
         parts = (self._authorization(p, near) for p, near in zip(plan.inbound, around, strict=True))
-        return tuple(resource for part in parts for resource in part)
+        found = tuple(resource for part in parts for resource in part)
+        return (*found, *_ending_open(plan))
 
     def _whole(self, plan: ProxyPlan, previous: Snapshot | None) -> Snapshot:
         settings = replace(
             plan, node_id="", inbound=(), http_proxy=None, destinations=(), upstreams=(), jwks=()
         )
         scope, keys = self._scope(plan.destinations), dict(plan.jwks)
-        found: list[Resource] = []
+        found: list[Resource] = [cut.runtime(_revoked(plan)), *_ending_open(plan)]
 
         def around(program: DecisionProgram) -> Surroundings:
             return Surroundings.of(program, plan.trust_domains, scope.places, keys)
@@ -185,6 +191,15 @@ class Compiler:
         if key not in known:
             known[key] = (_extension(port, around),)
         return known[key]
+
+
+def _ending_open(plan: ProxyPlan) -> Parts:
+    return (cut.extension(),) if any(map(cut.ends_open, plan.inbound)) else ()
+
+
+def _revoked(plan: ProxyPlan) -> Revoked:
+    """They are the same on every port; a proxy that would not look is not told."""
+    return next((port.program.revoked for port in plan.inbound if cut.ends_open(port)), Revoked())
 
 
 def _extension(port: InboundPort, around: Surroundings) -> Resource:

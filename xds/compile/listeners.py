@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from policies.program import DecisionProgram, Protocol
 from policies.workload import MtlsMode
 from xds import names
-from xds.compile import access_log, filters, routes, tls
+from xds.compile import access_log, cut, filters, routes, tls
 from xds.compile.clusters import address
 from xds.compile.surroundings import Surroundings
 from xds.plan import Destination, InboundPort, ProxyPlan, SocketAddress, Upstream
@@ -120,11 +120,16 @@ def _chain(
     match: dict[str, object],
     **transport: Message,
 ) -> Message:
+    ends_open = cut.ends_open(port) and transport
     return new(
         "envoy.config.listener.v3.FilterChain",
         name=name,
         filter_chain_match=match,
-        filters=[filters.identity(), *_application_filters(port, around, plan)],
+        filters=[
+            filters.identity(),
+            *([cut.filter_reference()] if ends_open else []),
+            *_application_filters(port, around, plan),
+        ],
         transport_socket_connect_timeout={"seconds": 10},
         **transport,
     )

@@ -182,6 +182,6 @@ def test_a_cluster_goes_after_the_routes_that_used_it() -> None:
 
 def test_an_unknown_type_and_names_without_end_break_the_protocol() -> None:
     with pytest.raises(ProtocolError, match="not served"):
-        SotwStream().receive(ask("type.googleapis.com/envoy.service.runtime.v3.Runtime"))
+        SotwStream().receive(ask("type.googleapis.com/envoy.config.trace.v3.Tracing"))
     with pytest.raises(ProtocolError, match="names"):
         SotwStream().receive(ask(ENDPOINTS, *(f"n{i}" for i in range(20_001))))

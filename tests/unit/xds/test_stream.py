@@ -8,7 +8,7 @@ import pytest
 
 from xds import schema
 from xds.errors import ProtocolError
-from xds.snapshot import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, Resource, Snapshot
+from xds.snapshot import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, RUNTIME, Resource, Snapshot
 from xds.stream import Acked, DeltaStream, Nacked
 
 REQUEST = "envoy.service.discovery.v3.DeltaDiscoveryRequest"
@@ -304,7 +304,7 @@ def test_a_cluster_is_removed_only_after_routes_stopped_using_it() -> None:
 
 def test_an_unknown_type_breaks_the_protocol() -> None:
     with pytest.raises(ProtocolError, match="not served"):
-        DeltaStream().receive(ask("type.googleapis.com/envoy.service.runtime.v3.Runtime"))
+        DeltaStream().receive(ask("type.googleapis.com/envoy.config.trace.v3.Tracing"))
 
 
 def test_a_client_cannot_make_the_server_remember_names_without_end() -> None:
@@ -436,3 +436,12 @@ def test_what_a_draining_listener_may_still_use_is_not_removed(type_url: str) ->
     stream.receive(ask(type_url, drop=("used",)))
     stream.receive(ask(type_url, "used"))
     assert list(only(stream).removed_resources) == ["used"]
+
+
+def test_a_client_that_never_asks_for_the_runtime_is_settled_without_it() -> None:
+    stream = a_stream((CLUSTER, "a", "1"), (RUNTIME, "pylis", "1"))
+    stream.receive(ack(only(stream)))
+    assert stream.is_settled
+    stream.receive(ask(RUNTIME, "pylis"))
+    assert not stream.is_settled
+    assert sent(only(stream)) == {"pylis": "1"}

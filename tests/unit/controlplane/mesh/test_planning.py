@@ -57,7 +57,9 @@ def plan(of: str, *quarantined: str, allowed: str = WEB, serials: tuple[str, ...
 
 def test_the_revoked_are_denied_on_every_port_and_connections_they_may_have_are_cut() -> None:
     before, after = plan("db").inbound[0], plan("db", WEB).inbound[0]
-    assert after.program.revoked == Revoked(frozenset({"example.org/ns/shop/sa/web"}))
+    assert after.program.revoked == Revoked(
+        frozenset({"example.org/ns/shop/sa/web"}), latest_principals=("example.org/ns/shop/sa/web",)
+    )
     assert before.cut == ""
     assert after.cut
 

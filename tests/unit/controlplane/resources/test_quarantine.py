@@ -8,6 +8,7 @@ from controlplane.resources import kinds, quarantine
 from controlplane.resources.quarantine import Quarantine, revocations
 from policies import codes
 from policies.document import Document
+from policies.program import LATEST
 
 WEB = "spiffe://example.org/ns/shop/sa/web"
 
@@ -35,6 +36,14 @@ def test_all_of_them_together_are_what_is_enforced() -> None:
     one, two = Quarantine("a", (WEB,), ("1",), ""), Quarantine("b", (), ("2",), "")
     cut_off = revocations([one, two])
     assert (cut_off.identities, cut_off.serials) == ({WEB}, {"1", "2"})
+    assert (cut_off.latest_identities, cut_off.latest_serials) == ((WEB,), ("2", "1"))
+
+
+def test_the_latest_are_few_and_the_newest_come_first() -> None:
+    many = [Quarantine(f"q{n}", (f"{WEB}{n}",), (f"{n + 1}",), "") for n in range(LATEST + 3)]
+    cut_off = revocations(many)
+    assert len(cut_off.identities) == LATEST + 3
+    assert cut_off.latest_identities == tuple(f"{WEB}{n}" for n in range(LATEST + 2, 2, -1))
 
 
 @pytest.mark.parametrize(
