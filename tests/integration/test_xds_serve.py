@@ -382,12 +382,12 @@ async def test_bytes_that_are_no_request_end_the_stream(connect: Connect, body: 
 async def test_a_type_that_is_not_served_ends_the_stream(connect: Connect) -> None:
     stream = await a_stream(await connect())
     await stream.hear()
-    await stream.say("type.googleapis.com/envoy.service.runtime.v3.Runtime")
+    await stream.say("type.googleapis.com/envoy.config.trace.v3.Tracing")
     assert (await stream.end())[0] is grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def test_a_first_request_of_a_type_that_is_not_served_ends_the_stream(connect: Connect) -> None:
-    stream = await a_stream(await connect(), type_url="type.googleapis.com/envoy.service.runtime.v3.Runtime")
+    stream = await a_stream(await connect(), type_url="type.googleapis.com/envoy.config.trace.v3.Tracing")
     assert (await stream.end())[0] is grpc.StatusCode.INVALID_ARGUMENT
 
 
