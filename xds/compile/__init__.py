@@ -24,7 +24,7 @@ from typing import Final
 from policies.program import DecisionProgram, Protocol, Revoked
 from xds import names
 from xds.compile import clusters, cut, intercepted, listeners, rbac, routes
-from xds.compile.memo import ByIdentity, Recent
+from xds.compile.memo import ByIdentity, Recent, WhileHeld
 from xds.compile.proxyless import compile_proxyless, shortfalls
 from xds.compile.surroundings import Surroundings
 from xds.plan import Destination, InboundPort, Interception, ProxyPlan, SocketAddress, Upstream
@@ -32,7 +32,6 @@ from xds.snapshot import EXTENSION, RUNTIME, Resource, Snapshot
 
 _NO_PROGRAM: Final = DecisionProgram(Protocol.HTTP, 0)
 _ANYWHERE: Final = SocketAddress("0.0.0.0", 0)  # noqa: S104 - stands for an address that does not matter
-_KEPT: Final = 20_000  # listeners: at most a few a proxy
 
 _REST_OF_PLAN: Final = tuple(f.name for f in fields(ProxyPlan) if f.name not in ("inbound", "destinations"))
 _REST_OF_PORT: Final = tuple(f.name for f in fields(InboundPort) if f.name != "program")
@@ -82,7 +81,7 @@ class Compiler:
         self._programs: ByIdentity[DecisionProgram, dict[Hashable, Parts]] = ByIdentity()
         self._destinations: ByIdentity[Destination, _Called] = ByIdentity()
         self._scopes: Recent[_Scope] = Recent(_SCOPES)
-        self._recent: Recent[Parts] = Recent(_KEPT)
+        self._parts: WhileHeld[Resource] = WhileHeld()
 
     def snapshot(self, plan: ProxyPlan, previous: tuple[ProxyPlan, Snapshot] | None = None) -> Snapshot:
         """Shares with `previous`, what the proxy was told before and why, all that did not change."""
@@ -136,7 +135,7 @@ class Compiler:
         else:
             found += self._intercepted(plan, plan.interception, around, settings)
         for make, key in _outbound(plan, scope, settings):
-            found += self._recent.get(key, make)
+            found += self._parts.get(key, make)
         return Snapshot.of(found, previous)
 
     def _scope(self, destinations: tuple[Destination, ...]) -> _Scope:
@@ -154,7 +153,7 @@ class Compiler:
     def _app(self, port: InboundPort) -> Resource:
         bare = replace(port, program=_NO_PROGRAM, listen=_ANYWHERE)
         make = lambda: (Resource.of(names.app_cluster(bare.name), clusters.app(bare)),)  # noqa: E731
-        return self._recent.get(bare, make)[0]
+        return self._parts.get(bare, make)[0]
 
     def _listener(
         self, port: InboundPort, around: Callable[[DecisionProgram], Surroundings], settings: ProxyPlan
@@ -163,9 +162,9 @@ class Compiler:
         bare = replace(port, program=listeners.needed(port.program), listen=_ANYWHERE, app=_ANYWHERE)
         near, name = around(bare.program), names.inbound(port.name)
         make = lambda: (Resource.of(name, listeners.inbound(bare, near, settings)),)  # noqa: E731
-        template = self._recent.get((bare, near, settings), make)[0]
+        template = self._parts.get((bare, near, settings), make)[0]
         place = lambda: (Resource.of(name, listeners.at(template.body, port.listen)),)  # noqa: E731
-        return self._recent.get((template.version, port.listen), place)[0]
+        return self._parts.get((template.version, port.listen), place, basis=template)[0]
 
     def _intercepted(
         self,
@@ -180,9 +179,9 @@ class Compiler:
         ports = tuple((port, around(port.program)) for port in bare)
         near = tuple(intercepted.reachable(target, taken) for target in plan.destinations)
         return [
-            *self._recent.get(("in", ports, settings), lambda: _intercepted_inbound(ports, taken, settings)),
-            *(part for one in near for part in self._recent.get(one, lambda one=one: _destination(one))),
-            *self._recent.get(("out", near, settings), lambda: _intercepted_outbound(near, taken, settings)),
+            *self._parts.get(("in", ports, settings), lambda: _intercepted_inbound(ports, taken, settings)),
+            *(part for one in near for part in self._parts.get(one, lambda one=one: _destination(one))),
+            *self._parts.get(("out", near, settings), lambda: _intercepted_outbound(near, taken, settings)),
         ]
 
     def _authorization(self, port: InboundPort, around: Surroundings) -> Parts:

@@ -1,7 +1,7 @@
-"""What was compiled, remembered: by the object it was made from, or by an equal key among the most recent.
+"""What was compiled, remembered: by the object it was made from, while somebody holds it, or while it is recent.
 
-Compiling is pure, so what is remembered is never wrong; it is only forgotten, when its object is gone or others
-were asked for since.
+Compiling is pure, so what is remembered is never wrong; it is only forgotten, when its object is gone, when nobody
+holds it any more, or when others were asked for since.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 _Object = TypeVar("_Object")
+_Part = TypeVar("_Part")
 _Value = TypeVar("_Value")
 
 
@@ -30,6 +31,40 @@ class ByIdentity(Generic[_Object, _Value]):
         value, key = make(of), id(of)
         self._known[key] = (weakref.ref(of, lambda _: self._known.pop(key, None)), value)
         return value
+
+
+class WhileHeld(Generic[_Part]):
+    """Parts by an equal key, as long as all of them are in use elsewhere: memory follows what is in force.
+
+    Parts need a weak reference slot.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[Hashable, tuple[tuple[weakref.ref[_Part], ...], object]] = {}
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def get(
+        self, key: Hashable, make: Callable[[], tuple[_Part, ...]], basis: object = None
+    ) -> tuple[_Part, ...]:
+        """`basis`: what they were made from, if that is to live as long as they do."""
+        if (known := self._known.get(key)) is not None:
+            found = tuple(part for ref in known[0] if (part := ref()) is not None)
+            if len(found) == len(known[0]):
+                return found
+        parts = make()
+        forget = self._forgetting(key)
+        self._known[key] = (tuple(weakref.ref(part, forget) for part in parts), basis)
+        return parts
+
+    def _forgetting(self, key: Hashable) -> Callable[[weakref.ref[_Part]], None]:
+        def forget(gone: weakref.ref[_Part]) -> None:
+            # not if it was made again meanwhile
+            if (known := self._known.get(key)) is not None and any(ref is gone for ref in known[0]):
+                del self._known[key]
+
+        return forget
 
 
 class Recent(Generic[_Value]):
