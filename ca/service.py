@@ -35,7 +35,7 @@ from ca.upstream import Above, Upstream, sign_issuing
 SERVER_DNS_NAME: Final = "server.pylis.internal"
 LOOK_AGAIN_SECONDS: Final = 60.0  # clocks may jump
 FIRST_LOOK_SECONDS: Final = 1.0
-ASK_ABOVE_SECONDS: Final = 10.0
+ASK_ABOVE_SECONDS: Final = 2.0
 MAX_NESTED_KEYS: Final = 16
 log = structlog.get_logger()
 
