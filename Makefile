@@ -45,8 +45,9 @@ demo-run: venv
 demo: demo-run
 	$(if $(wildcard $(FAILED)),@exit 1)
 
+# a process for each core, a file's tests in one of them
 test: dev
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 # the shared PolicyTests, replayed through a real Envoy
 test-envoy-cases: dev

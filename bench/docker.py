@@ -15,9 +15,9 @@ import sys
 import time
 from typing import Any
 
-from demo.container_run import ContainerRunner
+from demo.container_way import ContainerWay, expectations
 from demo.containers import ContainerMesh, docker
-from demo.run import load
+from demo.run import Runner
 
 PROJECT = "pylis-bench"
 REPLICAS = 20
@@ -53,7 +53,7 @@ def call_for(container: str, host: str, seconds: float = 3.0) -> list[float]:
 
 
 def k1(mesh: ContainerMesh, began: float) -> None:
-    held = list(ContainerRunner(mesh).run(load()))
+    held = list(Runner(ContainerWay(mesh)).run(expectations()))
     failed = [h.expectation.id for h in held if not h.ok]
     line("K1", time.monotonic() - began, "s", 45, n=len(held), failed=failed)
 

@@ -151,14 +151,3 @@ def log_line(path: Path, request_id: str) -> dict[str, Any] | None:
             if request_id in line:
                 return json.loads(line)
     return None
-
-
-def connection_lines(path: Path, event: str = "connection") -> list[dict[str, Any]]:
-    lines: list[dict[str, Any]] = []
-    with contextlib.suppress(OSError):
-        for line in path.read_text(errors="replace").splitlines():
-            with contextlib.suppress(ValueError):
-                value = json.loads(line)
-                if value.get("event") == event:
-                    lines.append(value)
-    return lines

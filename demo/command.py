@@ -8,9 +8,14 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from demo.expectation import Expectation, Held
+    from demo.mesh import DemoMesh
+    from demo.run import Way
 
 
 @click.command()
@@ -31,8 +36,9 @@ def demo(once: bool, containers: bool, output: str, state_dir: Path) -> None:
     Example:
       pylis demo --once -o json
     """
+    from demo.expectation import load
+    from demo.local_way import LocalWay
     from demo.mesh import DemoError, DemoMesh
-    from demo.run import Runner
 
     signal.signal(signal.SIGTERM, _interrupt)
     if containers:
@@ -44,7 +50,7 @@ def demo(once: bool, containers: bool, output: str, state_dir: Path) -> None:
     try:
         with DemoMesh(state_dir) as mesh:
             if once:
-                sys.exit(_once(Runner(mesh), output))
+                sys.exit(_once(LocalWay(mesh), load(), output))
             _live(mesh)
     except DemoError as error:
         click.echo(str(error), err=True)
@@ -55,7 +61,7 @@ def demo(once: bool, containers: bool, output: str, state_dir: Path) -> None:
 
 def _in_containers(output: str, *, once: bool) -> int:
     """The same shop by docker compose: every expectation, or the frontend's own calls until Ctrl-C."""
-    from demo.container_run import ContainerRunner
+    from demo.container_way import ContainerWay, expectations
     from demo.containers import ContainerMesh
     from demo.mesh import DemoError
 
@@ -66,7 +72,7 @@ def _in_containers(output: str, *, once: bool) -> int:
     try:
         with ContainerMesh() as mesh:
             if once:
-                return _once(ContainerRunner(mesh), output)
+                return _once(ContainerWay(mesh), expectations(), output)
             click.echo("Ctrl-C stops everything and leaves nothing behind.", err=True)
             mesh.follow("frontend")
     except DemoError as error:
@@ -77,11 +83,11 @@ def _in_containers(output: str, *, once: bool) -> int:
     return 0
 
 
-def _once(runner: Any, output: str) -> int:
-    from demo.run import load
+def _once(way: Way, expectations: list[Expectation], output: str) -> int:
+    from demo.run import Runner
 
     started = time.monotonic()
-    held = list(runner.run(load()))
+    held = list(Runner(way).run(expectations))
     failed = [h for h in held if not h.ok]
     if output == "json":
         body = {
@@ -103,19 +109,21 @@ def _once(runner: Any, output: str) -> int:
     return 1 if failed else 0
 
 
-def _row(h: Any) -> str:
+def _row(h: Held) -> str:
     e, o = h.expectation, h.outcome
     mark = "√" if h.ok else "×"
     return f"{mark} {e.id:<36} {e.source:<16} → {e.to:<14} {o.actual:<8} {h.rule}"
 
 
-def _live(mesh: Any) -> None:
+def _live(mesh: DemoMesh) -> None:
     """Traffic until Ctrl-C: allowed and denied, each with the rule and where it is written."""
-    from demo.run import Runner, load
+    from demo.expectation import load
+    from demo.local_way import LocalWay
+    from demo.run import Runner
 
     click.echo(_HINTS.format(kubeconfig=mesh.kubeconfig), err=True)
     everyday = [e for e in load() if e.how in ("http", "grpc", "tcp", "plaintext")]
-    runner = Runner(mesh)
+    runner = Runner(LocalWay(mesh))
     places = _rule_places()
     click.echo(f"  {'time':<9} {'from':<16} {'to':<46} {'verdict':<8} because")
     while True:

@@ -1,8 +1,8 @@
-"""Sends the demo's requests from inside a container: JSON lines in, what the caller saw out. Standard library, grpc.
+"""Sends one of the demo's requests, as JSON says; from inside a container: JSON lines in, what the caller saw out.
 
 `python -m demo.probe`, then a line a request: {"how": "http", "address": "catalog.shop:8080", "host": …, "method": …,
-"path": …, "headers": {}, "credentials": DIR or "", "roots": FILE or "", "keep": NAME or ""}. A connection that is
-kept is used again by the next request that names it.
+"path": …, "headers": {}, "credentials": DIR or "", "roots": FILE or "", "keep": NAME or "", "proxy": bool}. A
+connection that is kept is used again by the next request that names it. Standard library and grpc.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ def _http(asked: dict[str, Any], kept: dict[str, Http]) -> Outcome:
         if asked.get("credentials"):
             roots = Path(asked["roots"]) if asked.get("roots") else None
             context = Credentials(Path(asked["credentials"])).context(roots)
-        connection = Http(asked["address"], asked.get("host") or asked["address"], context=context)
+        host = asked.get("host") or asked["address"]
+        connection = Http(asked["address"], host, bool(asked.get("proxy")), context)
     outcome = connection.send(asked["method"], asked["path"], asked.get("headers"))
     if name:
         kept[name] = connection

@@ -14,11 +14,6 @@ PROJECT = "pylis-test"
 collect_ignore_glob: list[str] = [] if WANTED else ["test_*.py"]
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if not WANTED:
-        terminalreporter.write_line("not run here: tests/docker, on a real engine (make test-docker)")
-
-
 def left_behind() -> dict[str, str]:
     """What a run must leave as it found it."""
     return {

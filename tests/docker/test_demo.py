@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from demo.container_run import ContainerRunner
+from demo.container_way import ContainerWay, expectations
 from demo.containers import ContainerMesh
-from demo.run import Expectation, load
+from demo.run import Runner
 
 
 @pytest.fixture(scope="session")
-def runner(mesh: ContainerMesh) -> ContainerRunner:
-    return ContainerRunner(mesh)
+def runner(mesh: ContainerMesh) -> Runner:
+    return Runner(ContainerWay(mesh))
 
 
-def test_every_expectation_holds(runner: ContainerRunner) -> None:
+def test_every_expectation_holds(runner: Runner) -> None:
     """One after the other, in the table's order: some change a policy and undo it."""
-    table: list[Expectation] = load()
+    table = expectations()
     held = list(runner.run(table))
     assert len(held) == len(table)
     assert [(h.expectation.id, h.outcome, h.rule) for h in held if not h.ok] == []

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
+from demo.expectation import Expectation, load
 from demo.mesh import HERE
-from demo.run import Expectation, load
 from policies.document import Document
 from policies.judge import run
 from policies.policy_test import parse
