@@ -164,8 +164,20 @@ class Session:
 
     def _start_server(self) -> None:
         api, xds = (f"127.0.0.1:{port if _is_free(port) else 0}" for port in DEFAULT_PORTS)
-        if api.endswith(":0") or xds.endswith(":0"):
+        is_usual = not (api.endswith(":0") or xds.endswith(":0"))
+        try:
+            if is_usual:
+                self._serve(api, xds)
+        except Failure:
+            if "cannot listen on" not in (self.logs / "server.log").read_text(errors="replace"):
+                raise
+            is_usual = False  # somebody was faster
+            self._children.pop()
+        if not is_usual:
             self.say("note", "15080 or 15012 is taken: other ports are used")
+            self._serve("127.0.0.1:0", "127.0.0.1:0")
+
+    def _serve(self, api: str, xds: str) -> None:
         arguments = ["--data-dir", str(self.state_dir), "--api", api, "--xds", xds]
         arguments += ["--trust-domain", self.mesh.trust_domain, "--access-log", self.access_log]
         if self.mesh.mesh_config:

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -112,3 +113,21 @@ def test_a_second_mesh_in_the_same_place_is_refused(mesh: DemoMesh) -> None:
         other.__enter__()
     assert mesh.pylis("proxy", "status", "-o", "json")
     assert _child(mesh, "server") > 0  # the refused one took nothing away from the first
+
+
+def test_two_meshes_that_start_at_once_both_find_ports(tmp_path: Path) -> None:
+    """Whoever is second finds the usual ports taken, be it only after it has looked."""
+    file = tmp_path / "mesh.yaml"
+    file.write_text(
+        'workloads:\n  web:\n    command: [python, -m, http.server, "{port}"]\n    ports: {http: 8080}\n'
+    )
+    meshes = [DemoMesh(tmp_path / name, file, quiet=True) for name in ("one", "two", "three")]
+    try:
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(DemoMesh.__enter__, meshes))
+        assert len({one.xds for one in meshes}) == len(meshes)
+        for one in meshes:
+            assert json.loads(one.pylis("proxy", "status", "-o", "json"))["items"][0]["state"] == "synced"
+    finally:
+        for one in meshes:
+            one.close()
