@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from functools import lru_cache
+from typing import Final, TypeVar
 
 from ca.errors import SpiffeIdError
 from ca.jwt_svid import JWT_TTL, MAX_JWT_TTL
@@ -32,6 +33,7 @@ MIN_JWT_TTL: Final = timedelta(seconds=30)
 MAX_HINT: Final = 1024
 MAX_LISTED: Final = 64  # selectors, agents, DNS names: each
 RESERVED_DNS: Final = (".pylis.internal", "localhost")
+_Item = TypeVar("_Item")
 _FIELDS: Final = (
     "serviceAccount", "path", "selectors", "agents", "agentSelectors", "x509TTL", "jwtTTL", "dnsNames", "hint",
     "federatesWith",
@@ -91,9 +93,9 @@ def parse(document: Document) -> tuple[WorkloadRegistration | None, list[Problem
         metadata.namespace,
         metadata.name,
         path,
-        frozenset(selectors),
-        frozenset(agents),
-        frozenset(agent_selectors),
+        _shared(frozenset(selectors)),
+        _shared(frozenset(agents)),
+        _shared(frozenset(agent_selectors)),
         _ttl(spec, "x509TTL", timedelta(hours=1), MIN_TTL, MAX_TTL),
         _ttl(spec, "jwtTTL", JWT_TTL, MIN_JWT_TTL, MAX_JWT_TTL),
         _dns_names(spec),
@@ -153,7 +155,13 @@ def _domains(spec: Fields) -> frozenset[TrustDomain]:
             found.add(TrustDomain.parse(name.removeprefix("spiffe://")))
         except SpiffeIdError as error:
             spec.add(codes.BAD_FORMAT, f"federatesWith[{index}]", f'"{name}" is no trust domain: {error}')
-    return frozenset(found)
+    return _shared(frozenset(found))
+
+
+@lru_cache(maxsize=4096)
+def _shared(items: frozenset[_Item]) -> frozenset[_Item]:
+    """Thousands of registrations name the same selectors and agents: equal sets are one object."""
+    return items
 
 
 def duration(text: str) -> timedelta | None:
