@@ -18,6 +18,8 @@ from enum import StrEnum
 from typing import Any, Final
 
 GENESIS: Final = "0" * 64
+_BEFORE_HASH: Final = ("decision", "detail")
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"), sort_keys=True)
 
 
 class Decision(StrEnum):
@@ -63,10 +65,11 @@ class AuditRecord:
     revision: int
     entry: Entry
     hash: str
+    _line: str = field(default="", repr=False, compare=False)
 
     def line(self) -> str:
         """Canonical JSON, hash included: what is stored and exported."""
-        return _canonical(
+        return self._line or _canonical(
             {**_content(self.sequence, self.time, self.revision, self.entry), "hash": self.hash}
         )
 
@@ -86,8 +89,12 @@ class Fault:
 def chain(head: Head, entry: Entry, *, time: str, revision: int = 0) -> AuditRecord:
     """The record that follows `head`."""
     sequence = head.sequence + 1
-    content = _canonical(_content(sequence, time, revision, entry))
-    return AuditRecord(sequence, time, revision, entry, _hash(head.hash, content))
+    content = _content(sequence, time, revision, entry)
+    # keys are sorted: the hash has its place between these two parts, so that they are written once
+    before = _canonical({name: content.pop(name) for name in _BEFORE_HASH})[:-1]
+    after = _canonical(content)[1:]
+    hash_ = _hash(head.hash, f"{before},{after}")
+    return AuditRecord(sequence, time, revision, entry, hash_, f'{before},"hash":"{hash_}",{after}')
 
 
 def verify(lines: Iterable[str], start: Head = Head()) -> tuple[Head, list[Fault]]:
@@ -177,7 +184,7 @@ def _hash(previous: str, content: str) -> str:
 
 
 def _canonical(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), sort_keys=True)
+    return _ENCODER.encode(value)
 
 
 def _escaped(value: str) -> str:

@@ -22,6 +22,18 @@ def test_the_holder_of_a_key_gets_that_key_certified(curve: ec.EllipticCurve) ->
     assert prove(a_csr(key)).key == key.public_key()
 
 
+@pytest.mark.parametrize("hash_", [hashes.SHA256(), hashes.SHA384(), hashes.SHA512()])
+def test_a_request_proves_by_each_hash_and_by_no_other_than_its_own(hash_: hashes.HashAlgorithm) -> None:
+    key, builder = keys.new_key(), x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
+    der = builder.sign(key, hash_).public_bytes(Encoding.DER)  # pyright: ignore[reportArgumentType] - one of its own
+    assert prove(der).key == key.public_key()
+    written = {32: "02", 48: "03", 64: "04"}  # the last octet of ecdsa-with-SHA…
+    other = "03" if written[hash_.digest_size] != "03" else "02"
+    claim = bytes.fromhex("06082a8648ce3d0403")
+    with pytest.raises(CsrError, match="possession"):
+        prove(der.replace(claim + bytes.fromhex(written[hash_.digest_size]), claim + bytes.fromhex(other)))
+
+
 def test_rsa_of_2048_bits_will_do() -> None:
     key = rsa.generate_private_key(65537, 2048)
     assert prove(a_csr(key)).key == key.public_key()

@@ -85,3 +85,13 @@ def test_syslog_is_rfc_5424() -> None:
     text = syslog(chain(Head(), Entry("create", 'a"]\\', Decision.REFUSE), time=TIME), "host")
     assert text.startswith(f'<108>1 {TIME} host pylis - create [audit@32473 sequence="1" ')
     assert 'who="a\\"\\]\\\\"' in text
+
+
+@pytest.mark.parametrize("detail", [{}, {"zeta": "ü", "alpha": [1, {"b": 2, "a": None}]}, {"hash": "x"}])
+def test_a_line_is_the_canonical_json_of_all_it_says(detail: dict[str, object]) -> None:
+    record = chain(Head(), Entry("create", 'eve "the" hash', reason='","hash":"x', detail=detail), time=TIME)
+    said = json.loads(record.line())
+    assert said["hash"] == record.hash
+    assert record.line() == json.dumps(said, separators=(",", ":"), sort_keys=True)
+    assert record.line() == decode(record.line()).line()
+    assert verify([record.line()]) == (record.head, [])
