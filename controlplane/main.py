@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from ca.service import CertificateAuthority, utc_now
 from ca.spiffe_id import SpiffeId, TrustDomain
-from controlplane import attestation_settings, first_start, oidc
+from controlplane import attestation_settings, first_start, oidc, people_settings
 from controlplane.acknowledgements import Acknowledgements
 from controlplane.agent_operations import AgentOperations
 from controlplane.agents import AgentRegistry
@@ -41,7 +41,9 @@ from controlplane.key_fetcher import KeyFetcher
 from controlplane.mesh.live import Affected
 from controlplane.node_attestation import NodeAttestation
 from controlplane.node_service import NodeService
+from controlplane.oidc_keys import ProviderKeys
 from controlplane.operations import Operations
+from controlplane.people import People
 from controlplane.reconcile import Reconciler
 from controlplane.server_identity import OwnCertificate
 from controlplane.state import MeshState
@@ -71,7 +73,8 @@ class Config:
     `postgresql://…`; `envelope_key` (base64) or a file holds what seals secrets there.
 
     `jwt_issuer`: the `iss` of JWT-SVIDs, an https URL without a slash at its end; "": the API's own.
-    `node_attestation`: a file that names more ways for agents to join than tokens.
+    `node_attestation`: a file that names more ways for agents to join than tokens; `people`: one that names OpenID
+    providers for people.
     """
 
     data_dir: Path
@@ -88,6 +91,7 @@ class Config:
     authority: AuthorityConfig = AuthorityConfig()
     envelope_key: str = field(default="", repr=False)
     envelope_key_file: Path | None = None
+    people: Path | None = None
 
     @property
     def is_shared(self) -> bool:
@@ -221,6 +225,8 @@ async def _serve(
         **AgentOperations(agents, nodes, attestation).table(),
     }
     svids = SvidCallers(authority, is_revoked)
+    issuers = people_settings.load(config.people) if config.people else ()
+    people = People(issuers, ProviderKeys(asyncio.get_running_loop().time))
     tallies = Tallies(store, ledger)
     collector = Collector(store, writes, [tokens.drop_expired, tallies.forget_gone])
     status = StatusWriter(store, writes, tallies.look, state)
@@ -228,7 +234,7 @@ async def _serve(
     metrics.section(xds.meter.lines)
     api = Api(
         ApiDependencies(
-            store, Authentication([tokens, svids], svids), authorization, writes, operations, _documents(authority),
+            store, Authentication([tokens, svids, people], svids), authorization, writes, operations, _documents(authority, people),
             VERSION, ready_check, metrics=metrics,
         )
     )  # fmt: skip
@@ -275,11 +281,12 @@ def _door(path: Path, config: Config, operations: Operations) -> JoinSocket:
     return JoinSocket(path, token)
 
 
-def _documents(authority: CertificateAuthority) -> dict[str, Callable[[], dict[str, Any]]]:
+def _documents(authority: CertificateAuthority, people: People) -> dict[str, Callable[[], dict[str, Any]]]:
     return {
         "/.well-known/spiffe/bundle": lambda: authority.bundle.to_spiffe(),
         "/.well-known/openid-configuration": lambda: oidc.discovery(authority.jwt_issuer, authority.bundle),
         "/keys": lambda: oidc.keys(authority.bundle),
+        "/.well-known/pylis-login": people.how_to_log_in,
     }
 
 

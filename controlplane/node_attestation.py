@@ -151,7 +151,7 @@ class NodeAttestation:
         trusted = next((t for t in self._settings.providers if t.provider.issuer == issuer), None)
         if trusted is None:
             raise AttestationError("no provider of this name is trusted here")
-        keys = await self._keys.of(trusted, oidc.key_id(token))
+        keys = await self._keys.of(issuer, trusted.ca_pem, oidc.key_id(token))
         vouched = oidc.verify(token, trusted.provider, keys, datetime.now(UTC))
         await self._forget_expired(USED_TOKENS)
         expires = vouched.expires + oidc.LEEWAY + timedelta(minutes=1)

@@ -24,7 +24,6 @@ import structlog
 from ca.attest import oidc
 from ca.attest.oidc import ProviderKey
 from ca.errors import AttestationError
-from controlplane.attestation_settings import TrustedProvider
 
 FRESH_SECONDS: Final = 600.0
 STALE_SECONDS: Final = 3600.0
@@ -49,17 +48,21 @@ class ProviderKeys:
         self._tried: dict[str, float] = {}
         self._locks: dict[str, asyncio.Lock] = {}
 
-    async def of(self, trusted: TrustedProvider, kid: str) -> tuple[ProviderKey, ...]:
-        """Keys of one issuer, among them `kid` if it has it. Raises: AttestationError when it cannot be asked."""
-        issuer = trusted.provider.issuer
+    async def of(self, issuer: str, ca_pem: str, kid: str) -> tuple[ProviderKey, ...]:
+        """Keys of one issuer, among them `kid` if it has it. Raises: AttestationError when it cannot be asked.
+
+        `ca_pem` "": its certificate is signed by a public authority.
+        """
+        if (found := self._fresh(issuer, kid)) is not None:
+            return found  # nobody waits for what a stranger's token makes us ask
         async with self._locks.setdefault(issuer, asyncio.Lock()):
+            if (found := self._fresh(issuer, kid)) is not None:
+                return found
             known, now = self._cache.get(issuer), self._seconds()
-            if known and now - known.at < FRESH_SECONDS and any(key.kid == kid for key in known.keys):
-                return known.keys
             if now - self._tried.get(issuer, -AGAIN_SECONDS) >= AGAIN_SECONDS:
                 self._tried[issuer] = now
                 try:
-                    keys = await _fetch(trusted)
+                    keys = await _fetch(issuer, ca_pem)
                 except (aiohttp.ClientError, OSError, TimeoutError, ValueError, AttestationError) as error:
                     log.warning(
                         "oidc.keys_unavailable", issuer=issuer, error=str(error) or type(error).__name__
@@ -70,10 +73,15 @@ class ProviderKeys:
                 raise AttestationError(f"the keys of {issuer} cannot be fetched now: try again")
             return known.keys
 
+    def _fresh(self, issuer: str, kid: str) -> tuple[ProviderKey, ...] | None:
+        known = self._cache.get(issuer)
+        if known is None or self._seconds() - known.at >= FRESH_SECONDS:
+            return None
+        return known.keys if any(key.kid == kid for key in known.keys) else None
 
-async def _fetch(trusted: TrustedProvider) -> tuple[ProviderKey, ...]:
-    issuer = trusted.provider.issuer
-    context = ssl.create_default_context(cadata=trusted.ca_pem or None)
+
+async def _fetch(issuer: str, ca_pem: str) -> tuple[ProviderKey, ...]:
+    context = ssl.create_default_context(cadata=ca_pem or None)
     timeout = aiohttp.ClientTimeout(total=FETCH_SECONDS)
     connector = aiohttp.TCPConnector(ssl=context)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
@@ -98,19 +98,36 @@ def key_id(token: str) -> str:
 
 def verify(token: str, provider: Provider, keys: Sequence[ProviderKey], now: datetime) -> Vouched:
     """Raises: AttestationError, which never repeats the token."""
+    claims, expires = verified(token, provider.issuer, provider.audience, keys, now)
+    required(claims, provider.require)
+    return Vouched(_name(provider, claims), _selectors(provider, claims), expires)
+
+
+def verified(
+    token: str, issuer: str, audience: str, keys: Sequence[ProviderKey], now: datetime
+) -> tuple[Mapping[str, Any], datetime]:
+    """The claims of an ID token that this issuer signed for `audience`, and when it expires. Raises: AttestationError."""
     claims = _verified(token, keys)
-    if claims.get("iss") != provider.issuer:
+    if claims.get("iss") != issuer:
         raise AttestationError("the token is of another issuer")
-    audience = claims.get("aud")
-    audiences = cast("list[Any]", audience) if isinstance(audience, list) else [audience]
-    if provider.audience not in audiences:
-        raise AttestationError(f"the token is not for {provider.audience!r}")
-    expires = _times(claims, now)
-    for name, patterns in provider.require:
-        values = _texts(_find(claims, name))
+    given = claims.get("aud")
+    audiences = cast("list[Any]", given) if isinstance(given, list) else [given]
+    if audience not in audiences:
+        raise AttestationError(f"the token is not for {audience!r}")
+    return claims, _times(claims, now)
+
+
+def required(claims: Mapping[str, Any], wanted: Iterable[tuple[str, tuple[str, ...]]]) -> None:
+    """One of the patterns of each claim has to fit. Raises: AttestationError."""
+    for name, patterns in wanted:
+        values = texts(claims, name)
         if not any(fnmatchcase(value, pattern) for value in values for pattern in patterns):
             raise AttestationError(f"claim {name!r} is not as required")
-    return Vouched(_name(provider, claims), _selectors(provider, claims), expires)
+
+
+def texts(claims: Mapping[str, Any], name: str, most: int = MAX_VALUES) -> list[str]:
+    """A claim's first values as text, by its whole name or the names on the way to it (`realm_access/roles`)."""
+    return _texts(_find(claims, name), most)
 
 
 def _read(token: str) -> Unverified:
@@ -199,9 +216,9 @@ def _find(claims: Mapping[str, Any], path: str) -> Any:
     return _find(cast("dict[str, Any]", inner), rest) if slash and isinstance(inner, dict) else None
 
 
-def _texts(value: Any) -> list[str]:
+def _texts(value: Any, most: int = MAX_VALUES) -> list[str]:
     """A claim's values as text; objects and nothing have none."""
-    items = cast("list[Any]", value)[:MAX_VALUES] if isinstance(value, list) else [value]
+    items = cast("list[Any]", value)[:most] if isinstance(value, list) else [value]
     return [_text(item) for item in items if isinstance(item, str | int | float)]
 
 

@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "rollback": ("controlplane.cli.history:rollback", "Make an object what it was at a revision."),
     "backup": ("controlplane.cli.backup:backup", "Copy the store while the server runs."),
     "restore": ("controlplane.cli.backup:restore", "Put a backup in the store's place."),
+    "login": ("controlplane.cli.login:login", "Log in by an OpenID provider; kubectl comes with it."),
     "token": ("controlplane.cli.token:token", "Join tokens for agents; bearer tokens for people."),
     "identity": ("controlplane.cli.identity:identity", "Which processes may be whom; revocation."),
     "svid": ("controlplane.cli.svid:svid", "Mint, show and verify SVIDs."),

@@ -175,6 +175,78 @@ def _words(status: int, body: Any) -> str:
     return "\n".join([f"{head} is invalid; the server refused it.", *lines]) if len(lines) > 1 else message
 
 
+@dataclass(frozen=True, slots=True)
+class Stranger:
+    """A server, before one has proved to it who one is."""
+
+    server: str
+    ca_pem: str = field(repr=False)
+    ca_from: str = ""
+
+    def get(self, path: str) -> Any:
+        """What anybody may read. Raises: RefusedError; Failure."""
+        return self.with_token("none").request("GET", path)
+
+    def with_token(self, token: str) -> Client:
+        """Raises: Failure."""
+        return _client(self.server, token, self.ca_pem, self.ca_from)
+
+
+def place(kubeconfig: Path | None, server: str, ca_file: Path | None) -> Stranger:
+    """Which server, whoever asks. Raises: NoServerError, Failure."""
+    if server:
+        if ca_file is None:
+            raise Failure(
+                "--server needs --ca-file",
+                hint="pylis bundle show --format pem prints it, where one is known",
+            )
+        return Stranger(server, _read(ca_file), str(ca_file))
+    config = _kubeconfig(kubeconfig)
+    return Stranger(config.server, config.ca_pem, str(config.path))
+
+
+@dataclass(frozen=True, slots=True)
+class _Config:
+    path: Path
+    server: str
+    ca_pem: str
+    user: Any = field(repr=False)
+
+
+def _kubeconfig(given: Path | None) -> _Config:
+    path = given or Path(os.environ.get("PYLIS_KUBECONFIG", DEFAULT_KUBECONFIG))
+    if not path.exists():
+        hint = "start one here with pylis up or pylis server, or name its kubeconfig: --kubeconfig FILE"
+        text = f"no control plane is known: there is no {path}"
+        raise NoServerError(text, hint=hint, code=Exit.UNREACHABLE)
+    try:
+        config = json.loads(_read(path))
+        context = next(c["context"] for c in config["contexts"] if c["name"] == config["current-context"])
+        cluster = next(c["cluster"] for c in config["clusters"] if c["name"] == context["cluster"])
+        user = next(u["user"] for u in config["users"] if u["name"] == context["user"])
+        ca_pem = base64.b64decode(cluster["certificate-authority-data"]).decode("ascii")
+        return _Config(path, str(cluster["server"]), ca_pem, user)
+    except (ValueError, KeyError, StopIteration, TypeError):
+        raise Failure(
+            f"{path} is no kubeconfig that Pylis wrote", hint="pylis kubeconfig prints one"
+        ) from None
+
+
+def _token_of(config: _Config) -> str:
+    """The user's token, or the one of their login. Raises: Failure."""
+    user = cast("dict[str, Any]", config.user) if isinstance(config.user, dict) else {}
+    if "exec" in user:
+        from controlplane.cli.login_tokens import current, tokens_file
+
+        if (file := tokens_file(user)) is not None:
+            return current(file).identity
+    token = user.get("token")
+    if not isinstance(token, str):
+        text = f"{config.path} is no kubeconfig that Pylis wrote: its user has no token"
+        raise Failure(text, hint="pylis kubeconfig prints one")
+    return token
+
+
 def connect(
     kubeconfig: Path | None = None,
     server: str = "",
@@ -187,23 +259,8 @@ def connect(
             text = "--server needs --token-file and --ca-file"
             raise Failure(text, hint="or name a kubeconfig: --kubeconfig FILE")
         return _client(server, _read(token_file).strip(), _read(ca_file), str(ca_file))
-    path = kubeconfig or Path(os.environ.get("PYLIS_KUBECONFIG", DEFAULT_KUBECONFIG))
-    if not path.exists():
-        hint = "start one here with pylis up or pylis server, or name its kubeconfig: --kubeconfig FILE"
-        text = f"no control plane is known: there is no {path}"
-        raise NoServerError(text, hint=hint, code=Exit.UNREACHABLE)
-    try:
-        config = json.loads(_read(path))
-        context = next(c["context"] for c in config["contexts"] if c["name"] == config["current-context"])
-        cluster = next(c["cluster"] for c in config["clusters"] if c["name"] == context["cluster"])
-        user = next(u["user"] for u in config["users"] if u["name"] == context["user"])
-        ca_pem = base64.b64decode(cluster["certificate-authority-data"]).decode("ascii")
-        chosen, token = str(cluster["server"]), str(user["token"])
-    except (ValueError, KeyError, StopIteration, TypeError):
-        raise Failure(
-            f"{path} is no kubeconfig that Pylis wrote", hint="pylis kubeconfig prints one"
-        ) from None
-    return _client(chosen, token, ca_pem, str(path))
+    config = _kubeconfig(kubeconfig)
+    return _client(config.server, _token_of(config), config.ca_pem, str(config.path))
 
 
 def options(function: Callable[..., object]) -> Callable[..., object]:

@@ -101,6 +101,13 @@ if TYPE_CHECKING:
     help="A YAML file: certificate authorities (x509pop) and OpenID providers that vouch for agents.",
 )
 @click.option(
+    "--oidc",
+    "people",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="PYLIS_OIDC",
+    help="A YAML file: OpenID providers whose ID tokens say who asks the API (pylis login).",
+)
+@click.option(
     "--container-agent",
     "container_agents",
     multiple=True,
@@ -124,7 +131,7 @@ if TYPE_CHECKING:
 def server(
     data_dir: Path, store: str, api: str, xds: str, trust_domain: str, root_namespace: str,
     path_normalization: str, mesh_config: Path | None, access_log: str, advertise: str, jwt_issuer: str,
-    node_attestation: Path | None,
+    node_attestation: Path | None, people: Path | None,
     container_agents: tuple[str, ...], join_socket: Path | None, envelope_key_file: Path | None,
     authority: AuthorityConfig,
 ) -> None:  # fmt: skip
@@ -139,7 +146,7 @@ def server(
     from ca.errors import AuthorityError, KeystoreError, SpiffeIdError
     from ca.spiffe_id import TrustDomain
     from controlplane import main
-    from controlplane.attestation_settings import SettingsError
+    from controlplane.settings_file import SettingsError
     from controlplane.store.port import UnusableError
     from policies.workload import MeshSettings, PathNormalization
     from xds.plan import AccessLog
@@ -195,6 +202,7 @@ def server(
         authority,
         os.environ.get("PYLIS_ENVELOPE_KEY", ""),
         envelope_key_file,
+        people,
     )
 
     def ready(api_address: str, xds_address: str) -> None:

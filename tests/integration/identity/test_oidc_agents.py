@@ -4,111 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import ipaddress
 import json
-import ssl
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import jwt
 import pytest
-from aiohttp import web
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import NameOID
 
-from ca import keys
 from ca.attest import oidc
 from ca.attest.oidc import Provider
 from ca.errors import AttestationError
-from ca.jwk import to_jwk
 from controlplane.attestation_settings import TrustedProvider
 from controlplane.oidc_keys import ProviderKeys
-
-
-class Issuer:
-    """Signs tokens and serves its keys; `redirects` and `named` let a test make it misbehave."""
-
-    def __init__(self) -> None:
-        self.url = ""
-        self.named = ""
-        self.keys: dict[str, rsa.RSAPrivateKey] = {}
-        self.fetched = 0
-        self.is_down = False
-        self.redirects = False
-        self.rotate("k1")
-
-    def rotate(self, kid: str) -> None:
-        self.keys = {kid: rsa.generate_private_key(65537, 2048)}
-
-    def token(self, **claims: Any) -> str:
-        now = int(time.time())
-        body = {"iss": self.url, "aud": "pylis", "sub": "repo:acme/shop", "iat": now, "exp": now + 300}
-        ((kid, key),) = self.keys.items()
-        return jwt.encode({**body, **claims}, key, "RS256", {"kid": kid})
-
-    async def discovery(self, _: web.Request) -> web.Response:
-        self.fetched += 1
-        if self.is_down:
-            return web.Response(status=503)
-        if self.redirects:
-            return web.Response(status=302, headers={"Location": f"{self.url}/keys"})
-        return web.json_response({"issuer": self.named or self.url, "jwks_uri": f"{self.url}/keys"})
-
-    async def jwks(self, _: web.Request) -> web.Response:
-        found = [{**to_jwk(key.public_key()), "kid": kid, "use": "sig"} for kid, key in self.keys.items()]
-        return web.json_response({"keys": found})
-
-
-def a_certificate(directory: Path) -> tuple[Path, Path]:
-    key, now = keys.new_key(), dt.datetime.now(dt.UTC)
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "issuer")])
-    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    usage = x509.KeyUsage(True, False, False, False, False, True, True, False, False)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(minutes=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.BasicConstraints(True, None), critical=True)
-        .add_extension(usage, critical=True)
-        .add_extension(names, critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    (directory / "ca.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
-    (directory / "ca.key").write_bytes(keys.key_pem(key))
-    return directory / "ca.pem", directory / "ca.key"
+from tests.integration.openid_provider import OpenIdProvider
 
 
 @pytest.fixture
-async def issuer(tmp_path: Path) -> AsyncIterator[Issuer]:
-    one, app = Issuer(), web.Application()
-    app.router.add_get("/.well-known/openid-configuration", one.discovery)
-    app.router.add_get("/keys", one.jwks)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*a_certificate(tmp_path))
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
-    one.url = f"https://127.0.0.1:{runner.addresses[0][1]}"
-    yield one
-    await runner.cleanup()
+async def issuer(tmp_path: Path) -> AsyncIterator[OpenIdProvider]:
+    one = OpenIdProvider()
+    async with one.served(tmp_path):
+        yield one
 
 
 @pytest.fixture
-def trusted(issuer: Issuer, tmp_path: Path) -> TrustedProvider:
+def trusted(issuer: OpenIdProvider, tmp_path: Path) -> TrustedProvider:
     return TrustedProvider(Provider(issuer.url, "pylis"), (tmp_path / "ca.pem").read_text())
 
 
 async def test_a_runner_joins_with_its_token_once_and_gets_what_its_claims_say(
-    issuer: Issuer, tmp_path: Path, new_control_plane: Any
+    issuer: OpenIdProvider, tmp_path: Path, new_control_plane: Any
 ) -> None:
     settings = {
         "oidc": [
@@ -151,47 +76,49 @@ async def test_a_runner_joins_with_its_token_once_and_gets_what_its_claims_say(
 
 
 async def test_keys_are_cached_and_a_new_key_is_fetched_when_it_is_met(
-    issuer: Issuer, trusted: TrustedProvider
+    issuer: OpenIdProvider, trusted: TrustedProvider
 ) -> None:
     now = [0.0]
     known = ProviderKeys(lambda: now[0])
     for _ in range(5):
-        await known.of(trusted, "k1")
+        await known.of(trusted.provider.issuer, trusted.ca_pem, "k1")
     assert issuer.fetched == 1
     issuer.rotate("k2")
     for _ in range(5):
-        assert [key.kid for key in await known.of(trusted, "k2")] == ["k1"]  # asked a moment ago
+        assert [key.kid for key in await known.of(trusted.provider.issuer, trusted.ca_pem, "k2")] == [
+            "k1"
+        ]  # asked a moment ago
     now[0] = 11.0
-    assert [key.kid for key in await known.of(trusted, "k2")] == ["k2"]
+    assert [key.kid for key in await known.of(trusted.provider.issuer, trusted.ca_pem, "k2")] == ["k2"]
     assert issuer.fetched == 2
 
 
 async def test_an_issuer_that_is_away_is_believed_for_an_hour_and_no_longer(
-    issuer: Issuer, trusted: TrustedProvider
+    issuer: OpenIdProvider, trusted: TrustedProvider
 ) -> None:
     now = [0.0]
     known = ProviderKeys(lambda: now[0])
-    await known.of(trusted, "k1")
+    await known.of(trusted.provider.issuer, trusted.ca_pem, "k1")
     issuer.is_down = True
     now[0] = 3500.0
-    assert [key.kid for key in await known.of(trusted, "k1")] == ["k1"]
+    assert [key.kid for key in await known.of(trusted.provider.issuer, trusted.ca_pem, "k1")] == ["k1"]
     now[0] = 3700.0
     with pytest.raises(AttestationError, match="cannot be fetched"):
-        await known.of(trusted, "k1")
+        await known.of(trusted.provider.issuer, trusted.ca_pem, "k1")
 
 
 @pytest.mark.parametrize("how", ["redirects", "another issuer", "another authority"])
 async def test_an_issuer_that_is_not_what_it_should_be_vouches_for_nobody(
-    issuer: Issuer, trusted: TrustedProvider, how: str
+    issuer: OpenIdProvider, trusted: TrustedProvider, how: str
 ) -> None:
     issuer.redirects = how == "redirects"
     issuer.named = "https://other.example" if how == "another issuer" else ""
     asked = TrustedProvider(trusted.provider) if how == "another authority" else trusted
     with pytest.raises(AttestationError, match="cannot be fetched"):
-        await ProviderKeys(lambda: 0.0).of(asked, "k1")
+        await ProviderKeys(lambda: 0.0).of(asked.provider.issuer, asked.ca_pem, "k1")
 
 
-async def test_a_token_is_judged_by_its_claims_and_signature(issuer: Issuer) -> None:
+async def test_a_token_is_judged_by_its_claims_and_signature(issuer: OpenIdProvider) -> None:
     now = dt.datetime.now(dt.UTC)
     provider = Provider(issuer.url, "pylis", ("repository",))
     known = oidc.read_keys(json.loads((await issuer.jwks(None)).text))  # type: ignore[arg-type]
@@ -204,7 +131,7 @@ async def test_a_token_is_judged_by_its_claims_and_signature(issuer: Issuer) -> 
     } <= vouched.selectors
     unsigned = jwt.encode({"iss": issuer.url, "aud": "pylis", "exp": stamp + 60}, "", "none")
     symmetric = jwt.encode({"iss": issuer.url, "aud": "pylis", "exp": stamp + 60}, "k" * 32, "HS256")
-    other = Issuer()
+    other = OpenIdProvider()
     other.url = issuer.url
     wrong = [
         ("expired", issuer.token(exp=stamp - 120)),

@@ -10,7 +10,8 @@ from ca.attest.oidc import Provider
 from ca.keystore import MemoryKeystore
 from ca.service import CertificateAuthority
 from ca.spiffe_id import TrustDomain
-from controlplane.attestation_settings import AttestationSettings, SettingsError, TrustedProvider, load
+from controlplane.attestation_settings import AttestationSettings, TrustedProvider, load
+from controlplane.settings_file import SettingsError
 
 ISSUER = {"issuer": "https://ci.example", "audience": "pylis"}
 
