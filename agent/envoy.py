@@ -91,6 +91,15 @@ def forget(directory: Path, spec: WorkloadSpec) -> None:
             path.unlink()
 
 
+async def is_configured(admin: Path) -> bool:
+    """Has it had its first configuration, and warmed it?"""
+    try:
+        await _ask(admin, "GET", "/ready")
+    except (OSError, http.client.HTTPException):
+        return False
+    return True
+
+
 async def drain(admin: Path, seconds: float) -> None:
     """Lets running requests end: each connection is told to close; returns when none is left, or in time."""
     with contextlib.suppress(OSError, TimeoutError, http.client.HTTPException):

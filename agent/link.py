@@ -40,6 +40,7 @@ from ca.node_protocol import (
     Hello,
     Ping,
     Pong,
+    Readiness,
     Refused,
     RenewAgent,
     Report,
@@ -120,7 +121,14 @@ class Link:
         self._replaced = False  # by a new certificate of its own: the stream is opened again
         self._report: tuple[FoundWorkload, ...] | None = None  # None: there is nothing this agent reports
         self._told: tuple[FoundWorkload, ...] | None = None  # on this stream
+        self._readiness: Readiness | None = None
+        self._readiness_told: Readiness | None = None  # on this stream
         self.not_taken: tuple[NotTaken, ...] = ()
+
+    def readiness(self, workloads: tuple[tuple[str, str], ...]) -> None:
+        """Which of the watched workloads are ready now; told again on every new stream."""
+        self._readiness = Readiness(workloads)
+        self._holdings.settled.set()  # wakes the stream
 
     def report(self, workloads: tuple[FoundWorkload, ...]) -> None:
         """What containers there are now; told again on every new stream."""
@@ -202,6 +210,7 @@ class Link:
         self._replaced = False
         self._acknowledged = 0
         self._told = None
+        self._readiness_told = None
         host, _, port = self._node.xds.rpartition(":")
         config = Configuration(_keepalive_time=30, _keepalive_timeout=10)
         tls = self._node.client_context()
@@ -333,10 +342,14 @@ class Link:
         return [*self._news(), *unsent, *requests, *self._acknowledgement()]
 
     def _news(self) -> list[FromAgent]:
-        if self._report is None or self._report == self._told:
-            return []
-        self._told = self._report
-        return [Report(self._report)]
+        news: list[FromAgent] = []
+        if self._report is not None and self._report != self._told:
+            self._told = self._report
+            news.append(Report(self._report))
+        if self._readiness is not None and self._readiness != self._readiness_told:
+            self._readiness_told = self._readiness
+            news.append(self._readiness)
+        return news
 
     def _acknowledgement(self) -> list[FromAgent]:
         """Once all that is served believes the bundle; the server uses no authority that is not known here."""

@@ -26,6 +26,7 @@ from agent.sds import SecretService
 from agent.socket_server import SocketServer
 from agent.supervise import Supervisor
 from agent.tokens import Tokens
+from agent.watch import Watch
 from agent.workload_api import WorkloadApi
 from agent.workload_attestation import WorkloadAttestation
 from agent.workloads import WorkloadsFileError, WorkloadSpec
@@ -64,11 +65,14 @@ class Agent:
             None if config.no_envoy else self._envoy_command,
             {**supervise.environment(), "SPIFFE_ENDPOINT_SOCKET": f"unix://{config.socket}"},
             self._identity_ready,
-            self._report,
+            self._processes_changed,
             config.drain_seconds,
         )
         attestation = WorkloadAttestation(
             self._supervisor.workload_of_session, self._holdings.selectors, DockerEngine(config.docker_socket)
+        )
+        self._watch = Watch(
+            self._supervisor.missing, self._is_configured, lambda watched: self._link.readiness(watched)
         )
         self._link = Link(node, self._holdings, self._renewed, self._report, self._attest_again)
         services = [
@@ -85,20 +89,22 @@ class Agent:
         loop.add_signal_handler(signal.SIGHUP, again.set)
         await self._socket.listen(self._config.socket)
         again.set()
-        tasks = [
-            asyncio.ensure_future(t)
-            for t in (self._link.run(), self._report_changes(), self._apply_workloads(again))
-        ]
+        applying = asyncio.ensure_future(self._apply_workloads(again))
+        tasks = [*map(asyncio.ensure_future, (self._link.run(), self._report_changes())), applying]
         stop = asyncio.ensure_future(end.wait())
         try:
             done, _ = await asyncio.wait([stop, *tasks], return_when=asyncio.FIRST_COMPLETED)
             for task in done - {stop}:
                 task.result()
         finally:
+            applying.cancel()
+            await asyncio.wait({applying})
+            self._watch.leave()  # callers are told while the sidecars drain
+            await self._supervisor.stop()
+            await self._watch.stop()
             for task in (stop, *tasks):
                 task.cancel()
             await asyncio.wait((stop, *tasks))
-            await self._supervisor.stop()
             await self._socket.stop()
             self._config.socket.unlink(missing_ok=True)
 
@@ -109,12 +115,23 @@ class Agent:
             if self._config.workloads is None:
                 continue
             try:
-                await self._supervisor.apply(workloads.read(self._config.workloads))
+                specs = workloads.read(self._config.workloads)
+                self._watch.follow(specs)  # what is gone is not ready before it stops
+                await self._supervisor.apply(specs)
                 self._error = None
             except WorkloadsFileError as error:
                 self._error = str(error)
                 log.error("workloads.unreadable", error=str(error))  # noqa: TRY400 - the text says all
             self._report()
+
+    def _processes_changed(self) -> None:
+        self._watch.processes_changed()
+        self._report()
+
+    async def _is_configured(self, spec: WorkloadSpec) -> bool:
+        if not spec.sidecar or self._config.no_envoy:
+            return True
+        return await envoy.is_configured(envoy.admin_socket(self._config.data_dir, spec))
 
     async def _identity_ready(self, spec: WorkloadSpec) -> None:
         """A workload starts when its identity is there: its first request already has one."""

@@ -97,6 +97,15 @@ class Supervisor:
         with contextlib.suppress(FileNotFoundError):
             (self._directory / "processes.json").unlink()
 
+    def missing(self, spec: WorkloadSpec) -> str:
+        """Which of the workload's processes does not run, and why; "" when all do."""
+        for role in self._roles(spec):
+            slot = self._slots.get((spec.full_name, role))
+            if slot is None or slot.current is None or not slot.current.is_alive:
+                what = "its sidecar" if role == "envoy" else "its application"
+                return f"{what} does not run"
+        return ""
+
     def status(self) -> list[dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {}
         for (name, role), slot in self._slots.items():

@@ -2,7 +2,11 @@
 
 {"workloads": [{"namespace": "shop", "name": "orders", "serviceAccount": "orders", "sidecar": true,
                 "command": ["python", "orders.py"], "env": {}, "cwd": ".", "restart": true,
-                "logs": {"app": "…", "envoy": "…", "access": "…"}}]}
+                "logs": {"app": "…", "envoy": "…", "access": "…"},
+                "readiness": {"address": "127.0.0.1:8080", "path": "/ready", "periodSeconds": 1,
+                              "timeoutSeconds": 1, "failureThreshold": 3}}]}
+
+`readiness` without a path: whether the address takes connections. It needs `pylis.io/watched-by` in the WorkloadEntry.
 """
 
 from __future__ import annotations
@@ -15,6 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
+from agent.readiness import Probe
+
+_ADDRESS: Final = re.compile(
+    r"unix:///[^\0]+|(\d+\.\d+\.\d+\.\d+|\[[0-9a-f:]+\]|localhost):\d{1,5}", re.ASCII
+)
+_PATH: Final = re.compile(r"/[!-~]*", re.ASCII)
 _NAME: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", re.ASCII)
 
 
@@ -24,7 +34,10 @@ class WorkloadsFileError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class WorkloadSpec:
-    """`command` empty: the application is started by somebody else. `logs`: app, envoy, access → path."""
+    """`command` empty: the application is started by somebody else. `logs`: app, envoy, access → path.
+
+    `readiness` None: the agent does not say whether it is ready.
+    """
 
     namespace: str
     name: str
@@ -35,6 +48,7 @@ class WorkloadSpec:
     cwd: str
     restart: bool
     logs: Mapping[str, str]
+    readiness: Probe | None = None
 
     @property
     def full_name(self) -> str:
@@ -82,6 +96,7 @@ def _workload(where: str, item: Any) -> WorkloadSpec:
         fields.text("cwd"),
         fields.flag("restart"),
         fields.table("logs"),
+        fields.probe("readiness"),
     )
 
 
@@ -122,6 +137,33 @@ class _Fields:
         value = self.fields.get(key, True)
         if not isinstance(value, bool):
             raise self._wrong(key, "neither true nor false")
+        return value
+
+    def probe(self, key: str) -> Probe | None:
+        value: Any = self.fields.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            raise self._wrong(key, "no object")
+        inner = _Fields(f"{self.where}.{key}", cast("dict[str, Any]", value))
+        address = inner.text("address")
+        if not _ADDRESS.fullmatch(address):
+            raise inner._wrong("address", "no HOST:PORT and no unix:///PATH")
+        path = inner.text("path")
+        if path and not _PATH.fullmatch(path):
+            raise inner._wrong("path", "no path")
+        return Probe(
+            address,
+            path,
+            inner.number("periodSeconds", 1.0),
+            inner.number("timeoutSeconds", 1.0),
+            int(inner.number("failureThreshold", 3)),
+        )
+
+    def number(self, key: str, default: float) -> float:
+        value: Any = self.fields.get(key, default)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 3600:
+            raise self._wrong(key, "no number up to 3600")
         return value
 
     def _wrong(self, key: str, what: str) -> WorkloadsFileError:

@@ -1,7 +1,7 @@
 """The messages between an agent and the server, as JSON: small, readable, strict.
 
     agent → server   Attest with its evidence (over HTTPS, once); on the stream: Hello, then Sign, SignJwt and RenewAgent as
-                     needed, and Acknowledge when all the agent serves believe a bundle
+                     needed, Acknowledge when all the agent serves believe a bundle, and Readiness of what it watches
     server → agent   Attested; on the stream: Authorized (at once, and on every change), Signed, SignedJwt, Refused;
                      Ping, answered by Pong: is this stream's agent still there, now that another says it is the same?
 
@@ -29,6 +29,8 @@ from ca.spiffe_id import SpiffeId, TrustDomain
 SYNC_METHOD: Final = "/pylis.node.v1alpha1.NodeAgent/Sync"
 MAX_FRAME: Final = 4 * 1024 * 1024
 MAX_MESSAGES: Final = 1000
+MAX_NAME: Final = 320  # of a workload with its namespace
+MAX_REASON: Final = 200
 
 
 # how a refusal of an agent begins: what it has to do follows from it
@@ -201,7 +203,14 @@ class Reported:
     not_taken: tuple[NotTaken, ...]
 
 
-FromAgent = Report | Hello | Pong | Sign | SignJwt | RenewAgent | Acknowledge
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """All the workloads this agent watches: `namespace/name`, and why it is not ready ("" when it is)."""
+
+    workloads: tuple[tuple[str, str], ...]
+
+
+FromAgent = Report | Readiness | Hello | Pong | Sign | SignJwt | RenewAgent | Acknowledge
 FromServer = Reported | Authorized | Signed | SignedJwt | Refused | Ping
 
 
@@ -285,6 +294,8 @@ def _to_json(message: FromAgent | FromServer) -> dict[str, Any]:
             return {"type": "signed", "id": id_, "chain": [_b64(c) for c in chain]}
         case SignedJwt(id_, token, issued, expires):
             return {"type": "signed-jwt", "id": id_, "token": token, "issued": issued, "expires": expires}
+        case Readiness(watched):
+            return {"type": "readiness", "workloads": [list(one) for one in watched]}
         case Report(workloads):
             return {"type": "report", "workloads": [node_report.to_json(w) for w in workloads]}
         case Reported(not_taken):
@@ -307,6 +318,7 @@ def _bundle_json(bundle: TrustBundle) -> dict[str, Any]:
 
 _FROM_AGENT: Final[Mapping[str, Callable[[dict[str, Any]], FromAgent]]] = {
     "report": lambda f: Report(_workloads(f)),
+    "readiness": lambda f: Readiness(_watched(f)),
     "hello": lambda f: Hello(_text(f, "version", empty=True), _text(f, "instance", empty=True)),
     "pong": lambda f: Pong(_number(f, "id")),
     "sign": lambda f: Sign(_number(f, "id"), _text(f, "registration"), _bytes(f, "csr")),
@@ -364,6 +376,17 @@ def _workloads(fields: dict[str, Any]) -> tuple[FoundWorkload, ...]:
     if len(items) > MAX_WORKLOADS:
         raise NodeProtocolError(f"a report of more than {MAX_WORKLOADS} workloads")
     return tuple(node_report.from_json(item) for item in items)
+
+
+def _watched(fields: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    items = _list(fields, "workloads")
+    if len(items) > MAX_WORKLOADS:
+        raise NodeProtocolError(f"word of more than {MAX_WORKLOADS} workloads")
+    pairs = [_texts({"pair": item}, "pair") for item in items]
+    if not all(len(pair) == 2 and len(pair[0]) <= MAX_NAME and len(pair[1]) <= MAX_REASON for pair in pairs):
+        raise NodeProtocolError("workloads is no list of names and reasons")
+    found = {pair[0]: pair[1] for pair in pairs}
+    return tuple(sorted(found.items()))
 
 
 def _not_taken(fields: dict[str, Any]) -> tuple[NotTaken, ...]:

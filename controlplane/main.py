@@ -44,6 +44,7 @@ from controlplane.node_service import NodeService
 from controlplane.oidc_keys import ProviderKeys
 from controlplane.operations import Operations
 from controlplane.people import People
+from controlplane.presences import GRACE_SECONDS, Presences, Watched
 from controlplane.reconcile import Reconciler
 from controlplane.server_identity import OwnCertificate
 from controlplane.state import MeshState
@@ -73,6 +74,7 @@ class Config:
     `postgresql://…`; `envelope_key` (base64) or a file holds what seals secrets there.
 
     `jwt_issuer`: the `iss` of JWT-SVIDs, an https URL without a slash at its end; "": the API's own.
+    `agent_grace_seconds`: how long an agent may be away before what it watches takes no requests.
     `node_attestation`: a file that names more ways for agents to join than tokens; `people`: one that names OpenID
     providers for people.
     """
@@ -92,6 +94,7 @@ class Config:
     envelope_key: str = field(default="", repr=False)
     envelope_key_file: Path | None = None
     people: Path | None = None
+    agent_grace_seconds: float = GRACE_SECONDS
 
     @property
     def is_shared(self) -> bool:
@@ -142,6 +145,10 @@ async def _serve(
     authorization = Authorization(store, config.settings.root_namespace)
     writes = Writes(store, authorization)
     registrar = Registrar(store, writes, config.container_agents)
+
+    def watched(agent: str, workloads: Watched) -> None:
+        presences.said(agent, workloads)
+
     nodes = NodeService(
         authority,
         state,
@@ -149,8 +156,10 @@ async def _serve(
         store,
         acknowledgements,
         registrar.reported,
+        watched,
         foreign=lambda: federator.bundles,
     )
+    presences = Presences(store, lambda: nodes.connected, config.agent_grace_seconds)
     xds = XdsServer(
         config.xds,
         own.identity,
@@ -257,6 +266,7 @@ async def _serve(
                 tasks.create_task(reconciler.run())
                 tasks.create_task(agents.run())
                 tasks.create_task(federator.run())
+                tasks.create_task(presences.run())
                 tasks.create_task(authority.run(lambda: store.leading))
                 if shared is not None:
                     tasks.create_task(_follow_authority(store, authority))

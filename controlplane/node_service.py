@@ -32,6 +32,7 @@ from ca.node_protocol import (
     Hello,
     Ping,
     Pong,
+    Readiness,
     RenewAgent,
     Report,
     Reported,
@@ -95,10 +96,12 @@ class NodeService:
         records: AuditLog,
         acknowledgements: Acknowledgements,
         reported: Callable[[str, tuple[FoundWorkload, ...]], Awaitable[tuple[NotTaken, ...]]],
+        watched: Callable[[str, tuple[tuple[str, str], ...]], None],
         foreign: Callable[[], Mapping[TrustDomain, TrustBundle]] = dict,
         probe_seconds: float = PROBE_SECONDS,
     ) -> None:
         self._reported = reported
+        self._watched = watched
         self._authority = authority
         self._foreign = foreign
         self._acknowledgements = acknowledgements
@@ -270,6 +273,8 @@ class NodeService:
             match message:
                 case Report(workloads):
                     told = [Reported(await self._reported(session.agent, workloads))]
+                case Readiness(watched):
+                    self._watched(session.agent, watched)
                 case Sign() | SignJwt() | RenewAgent():
                     asks.append(message)
                 case Acknowledge(sequence):

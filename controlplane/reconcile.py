@@ -13,7 +13,9 @@ from typing import Final
 
 import structlog
 
+from controlplane.mesh import presence
 from controlplane.mesh.live import Affected, Edit
+from controlplane.mesh.presence import Presence
 from controlplane.pace import Pace
 from controlplane.resources.kinds import KINDS, Kind
 from controlplane.state import MeshState
@@ -53,6 +55,8 @@ class Reconciler:
         for kind in KINDS:
             found, _ = await self._store.list(kind.resource)
             edits += [_edit(kind, record) for record in found]
+        records, _ = await self._store.list(presence.RESOURCE)
+        edits += [_presence(record) for record in records]
         edits.sort(key=lambda edit: edit.created)
         self._finish(self._state.apply(edits, revision, everything=True))
 
@@ -79,14 +83,22 @@ def _edits(events: Iterable[Event]) -> list[Edit]:
     last = {event.record.key: event for event in events}
     found: list[Edit] = []
     for event in last.values():
+        gone = event.change is Change.DELETED
+        if event.record.key.resource == presence.RESOURCE:
+            found.append(_presence(event.record, gone=gone))
+            continue
         kind = _KINDS.get(event.record.key.resource)
         if kind is None:
             continue  # tokens and the like: nothing of the mesh
-        if event.change is Change.DELETED:
+        if gone:
             found.append(Edit(event.record.key, event.record.created, None))
         else:
             found.append(_edit(kind, event.record))
     return found
+
+
+def _presence(record: Record, *, gone: bool = False) -> Edit:
+    return Edit(record.key, record.created, None if gone else Presence.of(record.value))
 
 
 def _edit(kind: Kind, record: Record) -> Edit:

@@ -72,12 +72,14 @@ def resources(placed: tuple[Placed, ...]) -> list[dict[str, Any]]:
             }
             for u in w.upstreams
         ]
+        watched = {"pylis.io/watched-by": AGENT} if w.readiness else {}
         sidecar = {"inbound": dict(p.app), "httpProxy": f"127.0.0.1:{p.http_proxy}", "upstreams": upstreams}
+        annotations = {"pylis.io/sidecar": json.dumps(sidecar), **watched}
         found.append(
             {
                 "apiVersion": "networking.istio.io/v1",
                 "kind": "WorkloadEntry",
-                "metadata": {**metadata, "annotations": {"pylis.io/sidecar": json.dumps(sidecar)}},
+                "metadata": {**metadata, "annotations": annotations},
                 "spec": {
                     "address": "127.0.0.1",
                     "serviceAccount": w.service_account,
@@ -137,6 +139,22 @@ def _entry(p: Placed, python: str, directory: str, logs: str) -> dict[str, Any]:
         "cwd": directory,
         "restart": w.restart,
         "logs": {"app": f"{stem}.log", "envoy": f"{stem}.envoy.log", "access": f"{stem}.access.log"},
+        **_readiness(p),
+    }
+
+
+def _readiness(p: Placed) -> dict[str, Any]:
+    probe = p.workload.readiness
+    if probe is None:
+        return {}
+    return {
+        "readiness": {
+            "address": p.app[probe.port],
+            "path": probe.path,
+            "periodSeconds": probe.period,
+            "timeoutSeconds": probe.timeout,
+            "failureThreshold": probe.failure_threshold,
+        }
     }
 
 

@@ -6,6 +6,7 @@
         command: [python, orders.py, --port, "{port}"]
         ports: {http: 8080}
         upstreams: {db: {service: ledger.shop, port: 7000}}
+        readinessProbe: {httpGet: {path: /ready, port: http}, periodSeconds: 1, failureThreshold: 3}
 
 A port's name says its protocol, as in Istio: http, http2, grpc, or one of these and a dash; anything else is TCP.
 """
@@ -35,8 +36,19 @@ class Upstream:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadinessProbe:
+    """Of the port with this name; `path` "": whether it takes connections. Times are seconds."""
+
+    port: str
+    path: str
+    period: int
+    timeout: int
+    failure_threshold: int
+
+
+@dataclass(frozen=True, slots=True)
 class LocalWorkload:
-    """`ports`: name → the service's port number, in the order of the file."""
+    """`ports`: name → the service's port number, in the order of the file. `readiness` None: always ready."""
 
     namespace: str
     name: str
@@ -47,6 +59,7 @@ class LocalWorkload:
     labels: Mapping[str, str]
     upstreams: tuple[Upstream, ...]
     restart: bool
+    readiness: ReadinessProbe | None = None
 
     @property
     def full_name(self) -> str:
@@ -91,7 +104,9 @@ def protocol(port_name: str) -> str:
 
 
 def _workload(fields: Fields, name: str) -> LocalWorkload:
-    fields.only("namespace", "serviceAccount", "command", "ports", "env", "labels", "upstreams", "restart")
+    fields.only(
+        "namespace", "serviceAccount", "command", "ports", "env", "labels", "upstreams", "restart", "readinessProbe"
+    )  # fmt: skip
     namespace = fields.text("namespace", "default")
     for label, text in (("workload", name), ("namespace", namespace)):
         if not is_label(text):
@@ -116,7 +131,36 @@ def _workload(fields: Fields, name: str) -> LocalWorkload:
         {"app": name, **fields.text_map("labels")},
         tuple(_upstream(upstreams.child(u), u) for u in upstreams.value),
         fields.boolean("restart", default=True),
+        _readiness(fields, tuple(ports.value)),
     )
+
+
+def _readiness(fields: Fields, ports: tuple[str, ...]) -> ReadinessProbe | None:
+    """As in Kubernetes; the port by its name."""
+    probe = fields.child("readinessProbe")
+    probe.only("httpGet", "tcpSocket", "periodSeconds", "timeoutSeconds", "failureThreshold")
+    http, tcp = probe.child("httpGet"), probe.child("tcpSocket")
+    http.only("path", "port")
+    tcp.only("port")
+    path = http.text("path", "/")
+    period, timeout, failures = (
+        probe.integer(name, low=1, high=3600, default=default)
+        for name, default in (("periodSeconds", 1), ("timeoutSeconds", 1), ("failureThreshold", 3))
+    )
+    if "readinessProbe" not in fields:
+        return None
+    if ("httpGet" in probe) == ("tcpSocket" in probe):
+        probe.add(codes.MISSING, "", "asks nothing, or two things", "give one of httpGet and tcpSocket")
+        return None
+    asked = http if "httpGet" in probe else tcp
+    port = asked.text("port", required=True)
+    if port and port not in ports:
+        asked.add(
+            codes.NOT_FOUND, "port", f'"{port}" is no port of the workload', f"known here: {', '.join(ports)}"
+        )
+    if not path.startswith("/") or not path.isascii() or not path.isprintable() or " " in path:
+        http.add(codes.BAD_FORMAT, "path", f'"{path}" is no path')
+    return ReadinessProbe(port, path if "httpGet" in probe else "", period, timeout, failures)
 
 
 def _upstream(fields: Fields, name: str) -> Upstream:

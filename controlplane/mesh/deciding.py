@@ -112,6 +112,7 @@ class Decisions:
             lambda entry, port: self.judged(self._group(entry), port).program,
             lambda entry, port: self._mode(self._group(entry), planning.target(port)),
             lambda entry, port: self.judged(self._group(entry), port).cut,
+            lambda entry: planning.is_ready(entry, self._graph.presences.get(entry.watched_by)),
         )
 
     def _group(self, entry: WorkloadEntry) -> Group:

@@ -13,6 +13,7 @@ from typing import TypeVar
 from ca.spiffe_id import SpiffeId
 from controlplane.mesh import planning
 from controlplane.mesh.labels import Labelled, Selectors
+from controlplane.mesh.presence import Presence
 from controlplane.resources.service_entry import ServiceEntry, ServicePort
 from controlplane.resources.sidecar import Sidecar
 from controlplane.resources.workload_entry import WorkloadEntry
@@ -126,7 +127,10 @@ class Dirty:
 
 @dataclass(slots=True)
 class Graph:
-    """`by_host`, `hosts`, `declarers` and `by_namespace` (of principals) find by what a thing is known by."""
+    """`watched` are nodes by the agent that watches them, `presences` what those agents say.
+
+    `by_host`, `hosts`, `declarers` and `by_namespace` (of principals) find by what a thing is known by.
+    """
 
     nodes: dict[str, Node] = field(default_factory=dict[str, Node])
     groups: dict[tuple[object, ...], Group] = field(default_factory=dict[tuple[object, ...], Group])
@@ -137,6 +141,8 @@ class Graph:
     service_selectors: Selectors[Hashable] = field(default_factory=Selectors[Hashable])
     by_host: dict[Place, dict[Target, None]] = field(default_factory=dict[Place, dict[Target, None]])
     hosts: dict[str, dict[Target, None]] = field(default_factory=dict[str, dict[Target, None]])
+    watched: dict[str, dict[str, None]] = field(default_factory=dict[str, dict[str, None]])
+    presences: dict[str, Presence] = field(default_factory=dict[str, Presence])
     declarers: dict[Place, dict[str, None]] = field(default_factory=dict[Place, dict[str, None]])
     dirty: Dirty = field(default_factory=Dirty)
 

@@ -9,6 +9,7 @@
     Quarantine                     every program; services the cut off are behind
     DestinationRule                what callers of the services it matches are told
     Sidecar                        what the workloads it selects or selected are told
+    an agent's presence            services of the workloads it watches, as destinations
     a program that changed         inbound ports of its workloads; who may call the services they are behind
     callers or destination changed what each of the callers, and who declares it, is told
 
@@ -29,6 +30,7 @@ from controlplane.mesh.deciding import Decisions
 from controlplane.mesh.destinations import Destinations
 from controlplane.mesh.graph import Dirty, Graph, Node, Place
 from controlplane.mesh.members import Members
+from controlplane.mesh.presence import Presence
 from controlplane.mesh.reaching import Reach
 from controlplane.mesh.registered import Registrations
 from controlplane.mesh.relations import Relations
@@ -203,6 +205,8 @@ class LiveMesh:
                         self._members.put_sidecar(edit.key, edit.created, value)
                     else:
                         self._members.remove_sidecar(edit.key, value)
+                case Presence():
+                    self._members.put_presence(value if now else None, value.agent)
                 case WorkloadRegistration():
                     if now:
                         agents |= self._registrations.add(edit.key, value)

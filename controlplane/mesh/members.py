@@ -7,6 +7,7 @@ from collections.abc import Hashable
 from ca.spiffe_id import TrustDomain
 from controlplane.mesh import planning
 from controlplane.mesh.graph import Graph, Group, Identity, Node, Service, Target, add, drop
+from controlplane.mesh.presence import Presence
 from controlplane.mesh.reaching import Reach
 from controlplane.mesh.selecting import Objects
 from controlplane.resources.service_entry import ServiceEntry
@@ -30,6 +31,17 @@ class Members:
     def remove_sidecar(self, key: Hashable, sidecar: Sidecar) -> None:
         self._sidecars.remove(key)
         self._narrow_again(sidecar)
+
+    def put_presence(self, presence: Presence | None, agent: str) -> None:
+        """What the agent says from now on of those it watches; None: nothing."""
+        graph = self._graph
+        before = graph.presences.pop(agent, None)
+        if presence is not None:
+            graph.presences[agent] = presence
+        for id_ in graph.watched.get(agent, ()):
+            node = graph.nodes[id_]
+            if planning.is_ready(node.entry, before) != planning.is_ready(node.entry, presence):
+                graph.touch_services(node.group)
 
     def _narrow_again(self, sidecar: Sidecar) -> None:
         everywhere = sidecar.namespace == self._root and not sidecar.selector
@@ -84,6 +96,7 @@ class Members:
         group = graph.groups.get(_key(entry)) or self._new_group(entry)
         group.entries[id_] = entry
         graph.nodes[id_] = Node(entry, group)
+        self._watch(id_, entry)
         graph.declare(id_)
         graph.dirty.gone.pop(id_, None)
         self._touch(id_, group)
@@ -94,6 +107,7 @@ class Members:
         group = node.group
         for place in node.declared:
             drop(graph.declarers, place, id_)
+        self._forget(id_, entry)
         graph.dirty.nodes.pop(id_, None)
         graph.dirty.edited.pop(id_, None)
         graph.dirty.gone[id_] = None
@@ -104,9 +118,19 @@ class Members:
 
     def _change_entry(self, id_: str, entry: WorkloadEntry) -> None:
         node = self._graph.nodes[id_]
+        self._forget(id_, node.entry)
+        self._watch(id_, entry)
         node.entry = node.group.entries[id_] = entry
         self._graph.declare(id_)
         self._touch(id_, node.group)
+
+    def _watch(self, id_: str, entry: WorkloadEntry) -> None:
+        if entry.watched_by:
+            add(self._graph.watched, (entry.watched_by,), id_)
+
+    def _forget(self, id_: str, entry: WorkloadEntry) -> None:
+        if entry.watched_by:
+            drop(self._graph.watched, entry.watched_by, id_)
 
     def _touch(self, id_: str, group: Group) -> None:
         self._graph.dirty.edited[id_] = None

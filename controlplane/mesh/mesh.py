@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ca.registrations import Registration
 from ca.revocation import Revocations
 from ca.spiffe_id import TrustDomain
+from controlplane.mesh.presence import Presence
 from controlplane.resources.destination_rule import DestinationRule
 from controlplane.resources.quarantine import Quarantine, revocations
 from controlplane.resources.service_entry import ServiceEntry
@@ -36,6 +37,7 @@ class Mesh:
     request_authentications: tuple[RequestAuthentication, ...] = ()
     destination_rules: tuple[DestinationRule, ...] = ()
     sidecars: tuple[Sidecar, ...] = ()
+    presences: tuple[Presence, ...] = ()
 
     @classmethod
     def of(cls, settings: MeshSettings, objects: Iterable[object]) -> Mesh:
@@ -53,6 +55,7 @@ class Mesh:
             ),
             request_authentications=tuple(o for o in everything if isinstance(o, RequestAuthentication)),
             destination_rules=tuple(o for o in everything if isinstance(o, DestinationRule)),
+            presences=tuple(o for o in everything if isinstance(o, Presence)),
             sidecars=tuple(o for o in everything if isinstance(o, Sidecar)),
             revocations=revocations(o for o in everything if isinstance(o, Quarantine)),
         )

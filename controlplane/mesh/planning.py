@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from ca.revocation import Revocations
 from ca.spiffe_id import SpiffeId, TrustDomain, workload_id
 from controlplane.mesh.mesh import Mesh, workload
+from controlplane.mesh.presence import Presence
 from controlplane.mesh.traffic import as_seen, chosen, rules_by_host
 from controlplane.resources.service_entry import ServiceEntry, ServicePort
 from controlplane.resources.sidecar import Egress, Sidecar, admits, sidecar_of
@@ -44,13 +45,17 @@ from xds.plan import (
 
 @dataclass(frozen=True, slots=True)
 class Lookups:
-    """What the parts are made of; `cut` is the mark of those who are cut off from a port (see `cut_mark`)."""
+    """What the parts are made of; `cut` is the mark of those who are cut off from a port (see `cut_mark`).
+
+    `ready`: does a workload take requests? It is no endpoint otherwise; what it may present stays as it is.
+    """
 
     domain: TrustDomain
     revocations: Revocations
     program: Callable[[WorkloadEntry, ServicePort], DecisionProgram]
     mode: Callable[[WorkloadEntry, ServicePort], MtlsMode]
     cut: Callable[[WorkloadEntry, ServicePort], str]
+    ready: Callable[[WorkloadEntry], bool]
 
 
 def inbound_ports(
@@ -89,7 +94,7 @@ def destination(
         host=host,
         port=port.number,
         protocol=AppProtocol(port.protocol),
-        endpoints=tuple(sorted({e for member in trusted for e in _endpoints(member, port)})),
+        endpoints=tuple(sorted({e for m in trusted if look.ready(m) for e in _endpoints(m, port)})),
         identities=tuple(sorted(names)),
         mtls=modes != {MtlsMode.DISABLE},
         cut=_mark({str(one) for one in identities.values()} - names),
@@ -159,6 +164,7 @@ class Planner:
         self._domain = TrustDomain.parse(mesh.settings.trust_domain)
         self._entries = {node_id(entry): entry for entry in mesh.entries}
         self._programs: dict[tuple[str, int, Protocol], DecisionProgram] = {}
+        self._presences = {one.agent: one for one in mesh.presences}
         self._rules = rules_by_host(mesh.destination_rules)
         self._behind = [(service, mesh.selected_by(service)) for service in mesh.services]
         self._revoked = revoked(mesh.revocations)
@@ -168,6 +174,7 @@ class Planner:
             self.program,
             self._mode,
             lambda entry, port: cut_mark(self.program(entry, port)),
+            lambda entry: is_ready(entry, self._presences.get(entry.watched_by)),
         )
 
     @property
@@ -261,6 +268,11 @@ def is_closed(entry: WorkloadEntry, sidecar: Sidecar | None) -> bool:
         and entry.sidecar.interception.passthrough
     )
     return opened and sidecar is not None and sidecar.closed
+
+
+def is_ready(entry: WorkloadEntry, presence: Presence | None) -> bool:
+    """A workload that nobody watches is always ready."""
+    return not entry.watched_by or (presence is not None and presence.holds(node_id(entry)))
 
 
 def key_sources(inbound: Iterable[InboundPort]) -> set[str]:

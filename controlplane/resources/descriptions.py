@@ -64,6 +64,7 @@ DESCRIPTIONS: Final[dict[str, str]] = {
     "mesh.yaml workloads.80.serviceAccount": "Its identity; the name if left out.",
     "mesh.yaml workloads.80.ports": "Name to service port; the name says the protocol: http, http2, grpc, else TCP.",
     "mesh.yaml workloads.80.env": "Environment; HTTP_PROXY is set to the sidecar.",
+    "mesh.yaml workloads.80.readinessProbe": "When it takes requests, as in Kubernetes; ports by name. Left out: always.",
     "mesh.yaml workloads.80.upstreams": "Raw TCP out: PYLIS_UPSTREAM_NAME is the loopback host:port.",
 }  # fmt: skip
 

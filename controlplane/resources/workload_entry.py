@@ -1,7 +1,8 @@
 """WorkloadEntry: one running workload, its address, its identity, and how its sidecar is laid out.
 
 Without interception a sidecar cannot take the application's port, so the annotation `pylis.io/sidecar` says where
-it listens and where the application is; `ports` then is where peers find the sidecar.
+it listens and where the application is; `ports` then is where peers find the sidecar. `pylis.io/watched-by` names
+an agent that says whether it is ready.
 Source: istio.io WorkloadEntry reference; docs/reference/workload-entry.md
 """
 
@@ -22,6 +23,7 @@ from policies.problem import Problem
 from xds.plan import Locality
 
 SIDECAR: Final = "pylis.io/sidecar"
+WATCHED_BY: Final = "pylis.io/watched-by"
 _WHERE: Final = f'metadata.annotations["{SIDECAR}"]'
 
 
@@ -66,6 +68,8 @@ class SidecarLayout:
 
 @dataclass(frozen=True, slots=True)
 class WorkloadEntry:
+    """`watched_by`: the agent without whose word it is no endpoint; "" for none."""
+
     namespace: str
     name: str
     address: str
@@ -74,6 +78,7 @@ class WorkloadEntry:
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
     sidecar: SidecarLayout | None = None
     locality: Locality = Locality()
+    watched_by: str = ""
 
 
 def parse(document: Document) -> tuple[WorkloadEntry | None, list[Problem]]:
@@ -99,6 +104,7 @@ def parse(document: Document) -> tuple[WorkloadEntry | None, list[Problem]]:
         spec.text_map("labels"),
         _sidecar(root, metadata.annotations.get(SIDECAR)),
         _locality(spec),
+        metadata.annotations.get(WATCHED_BY, ""),
     )
     return (None if root.failed else entry), root.problems
 

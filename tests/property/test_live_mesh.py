@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from controlplane.mesh.live import Edit, LiveMesh
 from controlplane.mesh.mesh import Mesh
 from controlplane.mesh.planning import Planner
+from controlplane.mesh.presence import Presence
 from controlplane.resources.destination_rule import DestinationRule, LocalityPreference, PortPolicy
 from controlplane.resources.quarantine import Quarantine
 from controlplane.resources.service_entry import PortProtocol, ServiceEntry, ServicePort
@@ -40,6 +41,7 @@ KEYS = {"https://one/keys": "{}", "https://two/keys": "{}"}
 NAMESPACES = ("shop", "ops")
 SCOPES = (*NAMESPACES, SETTINGS.root_namespace)
 ACCOUNTS = ("a", "b", "c")
+AGENTS = ("one", "two")
 HOSTS = ("a.shop", "b.shop", "c.shop")
 
 namespaces = st.sampled_from(NAMESPACES)
@@ -136,6 +138,7 @@ entries = st.builds(
     labels,
     st.one_of(st.none(), layouts, st.just(CAPTURED)),
     st.sampled_from([Locality(), Locality("eu", "1"), Locality("eu", "2"), Locality("us", "1")]),
+    st.sampled_from(["", *AGENTS]),
 )
 quarantines = st.builds(
     Quarantine,
@@ -182,9 +185,16 @@ sidecars = st.builds(
     ),
     st.booleans(),
 )
+presences = st.builds(
+    Presence,
+    st.sampled_from(AGENTS),
+    st.just(""),
+    st.sets(st.sampled_from([f"{n}/{w}" for n in NAMESPACES for w in "vwxy"])).map(frozenset),
+    lost=st.booleans(),
+)
 objects = st.one_of(
     quarantines, policies, policies, authentications, tokens, services, services, entries, entries, entries,
-    destination_rules, sidecars,
+    destination_rules, sidecars, presences,
 )  # fmt: skip
 changes = st.lists(st.lists(st.tuples(objects, st.booleans()), min_size=1, max_size=6), max_size=12)
 
@@ -200,7 +210,8 @@ class Store:
 
     def write(self, value: object, *, delete: bool) -> Edit:
         self._clock += 1
-        key = (type(value).__name__, getattr(value, "namespace", ""), value.name)  # type: ignore[attr-defined]
+        name = value.agent if isinstance(value, Presence) else value.name  # type: ignore[attr-defined]
+        key = (type(value).__name__, getattr(value, "namespace", ""), name)
         old = self.now.pop(key, None)
         edit = Edit(key, old.created if old else self._clock, None if delete else value)
         if not delete:

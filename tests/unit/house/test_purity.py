@@ -20,7 +20,7 @@ EDGES = (
     "controlplane/federation/federator.py", "controlplane/federation/operations.py",
     "controlplane/load/fleet.py", "controlplane/load/installation.py", "controlplane/load/measure.py",
     "controlplane/load/command.py",
-    "controlplane/agents.py", "controlplane/agent_operations.py", "controlplane/node_attestation.py",
+    "controlplane/agents.py", "controlplane/presences.py", "controlplane/agent_operations.py", "controlplane/node_attestation.py",
     "controlplane/oidc_keys.py",
     "controlplane/authority_operations.py", "controlplane/svid_callers.py", "controlplane/collector.py", "controlplane/status.py",
     "controlplane/first_start.py", "controlplane/tallies.py", "controlplane/people.py",
