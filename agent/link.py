@@ -23,7 +23,7 @@ from grpclib.const import Cardinality
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 from h2.exceptions import H2Error
 
-from agent import server_check
+from agent import clock, server_check
 from agent.holdings import AT_ONCE, Holdings
 from agent.node_identity import NodeIdentity
 from agent.server_check import ForeignServerError
@@ -117,6 +117,7 @@ class Link:
         self._early: dict[str, float] = {}  # arrived already due → seconds until the next attempt
         self.is_connected = False
         self.error: str | None = None
+        self.clock_behind = 0.0  # seconds; negative: ahead of the control plane's
         self._acknowledged = 0
         self._replaced = False  # by a new certificate of its own: the stream is opened again
         self._report: tuple[FoundWorkload, ...] | None = None  # None: there is nothing this agent reports
@@ -155,9 +156,9 @@ class Link:
 
     async def run(self) -> None:
         """Keeps the stream up until cancelled."""
-        pause, clock = FIRST_PAUSE, asyncio.get_running_loop().time
+        pause, seconds = FIRST_PAUSE, asyncio.get_running_loop().time
         while True:
-            began = clock()
+            began = seconds()
             try:
                 await self._session()
             except _LOST as error:
@@ -166,7 +167,7 @@ class Link:
             else:
                 self._say(connected=False, error=None)
             self._forget_asked()
-            if clock() - began > STEADY_SECONDS:
+            if seconds() - began > STEADY_SECONDS:
                 pause = FIRST_PAUSE
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, no secret
             pause = min(pause * 2, LONGEST_PAUSE)
@@ -317,9 +318,16 @@ class Link:
             self._hold_back(_AGENT)
             return
         life = Lifetime(leaf.not_valid_before_utc, leaf.not_valid_after_utc)
+        self._compare_clocks(life)
         self._holdings.store(entry, key, chain, life, random.random())  # noqa: S311 - jitter, no secret
         self._hold_back(entry.name)
         log.info("svid.held", id=entry.spiffe_id, not_after=life.not_after.isoformat())
+
+    def _compare_clocks(self, life: Lifetime) -> None:
+        behind = clock.seconds_behind(life, datetime.now(UTC))
+        if abs(behind - self.clock_behind) > clock.NOTICEABLE_SECONDS and behind:
+            log.warning("clock.wrong", seconds_behind=round(behind), what=clock.advice(behind))
+        self.clock_behind = behind
 
     def _hold_back(self, name: str) -> None:
         """What has just arrived and is due again already waits, longer each time."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import structlog
 
-from agent import envoy, node_identity, supervise, workloads
+from agent import clock, envoy, node_identity, supervise, workloads
 from agent.attest import AttestError, attest
 from agent.bootstrap import Sidecar
 from agent.docker_engine import DockerEngine
@@ -205,6 +205,8 @@ class Agent:
             ],
             "workloads": self._supervisor.status(),
             "error": self._error or self._link.error,
+            "clockBehindSeconds": round(self._link.clock_behind),
+            "clock": clock.advice(self._link.clock_behind),
         }
         try:
             write_private(self._config.data_dir / "status.json", json.dumps(status).encode())

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from ca import sign
 from ca.csr import ProvenKey
 from ca.errors import AuthorityError
-from ca.profile import BACKDATE, Leaf
+from ca.profile import Leaf, leaf_backdate
 from ca.sign import Signer
 from ca.spiffe_id import SpiffeId
 
@@ -70,6 +70,7 @@ def issue(
         raise AuthorityError(f"the issuing authority is not valid at {now.isoformat()}: is the clock right?")
     now = now.replace(microsecond=0)
     not_after = min(now + ttl, signer.certificate.not_valid_after_utc)
-    leaf = Leaf(spiffe_id, proven, now - BACKDATE, not_after, serial, dns_names, ip_addresses)
+    start = (now - leaf_backdate(not_after - now)).replace(microsecond=0)
+    leaf = Leaf(spiffe_id, proven, start, not_after, serial, dns_names, ip_addresses)
     der = (sign.leaf(leaf, signer), *signer.chain_der)
     return X509Svid(spiffe_id, der, serial, leaf.not_before, leaf.not_after)

@@ -17,7 +17,10 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from ca.csr import ProvenKey, PublicKey
 from ca.spiffe_id import SpiffeId, TrustDomain
 
-BACKDATE: Final = timedelta(seconds=10)  # for clocks that run a little behind
+# for clocks that run behind, of those who see the certificate
+AUTHORITY_BACKDATE: Final = timedelta(minutes=15)
+LEAF_BACKDATE: Final = timedelta(minutes=11)
+_LEAST_BACKDATE: Final = timedelta(seconds=10)
 LEAF_TTL: Final = timedelta(hours=1)
 ISSUING_TTL: Final = timedelta(hours=24)
 ROOT_TTL: Final = timedelta(days=3650)
@@ -32,6 +35,17 @@ _AUTHORITY_USAGE: Final = x509.KeyUsage(
 )  # fmt: skip
 NO_AUTHORITY: Final = x509.BasicConstraints(ca=False, path_length=None)
 LEAF_USES: Final = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
+
+
+def leaf_backdate(ttl: timedelta) -> timedelta:
+    """A fifth of a short life at most, so that half of it is still ahead of whoever is given it."""
+    return min(LEAF_BACKDATE, max(_LEAST_BACKDATE, ttl / 5))
+
+
+def issued_at(not_before: datetime, not_after: datetime) -> datetime:
+    """When a leaf of ours was signed, by the clock of who signed it: `leaf_backdate` the other way round."""
+    life = not_after - not_before
+    return not_before + min(LEAF_BACKDATE, max(_LEAST_BACKDATE, life / 6))
 
 
 @dataclass(frozen=True, slots=True)

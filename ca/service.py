@@ -372,13 +372,13 @@ class CertificateAuthority:
             return self._new_below(self._upstream)
         name = f"root-{self._new_serial():x}"
         key = self._keystore.create_key(name, self._settings.key_type)
-        start = self._clock().replace(microsecond=0) - profile.BACKDATE
+        now = self._clock().replace(microsecond=0)
         wanted = profile.Authority(
             self.trust_domain,
             f"{self.trust_domain} root",
             key.public_key(),
-            start,
-            start + self._settings.root_ttl,
+            now - profile.AUTHORITY_BACKDATE,
+            now + self._settings.root_ttl,
             self._new_serial(),
             1,
         )
@@ -418,8 +418,8 @@ class CertificateAuthority:
         name = f"jwt-{self._new_serial():x}"
         key = self._keystore.create_key(name, self._settings.key_type)
         kid = x509.SubjectKeyIdentifier.from_public_key(key.public_key()).digest.hex()
-        start = self._clock().replace(microsecond=0) - profile.BACKDATE
-        life = Lifetime(start, start + self._settings.jwt_key_ttl)
+        now = self._clock().replace(microsecond=0)
+        life = Lifetime(now - profile.AUTHORITY_BACKDATE, now + self._settings.jwt_key_ttl)
         spki = jwt_key(kid, key.public_key()).spki
         authority = Authority(kid, Family.JWT, Status.PREPARED, life, (spki,), 0)
         return authority, _Material(Kept(name), jwt=_jwt_signer(authority, key))

@@ -104,8 +104,8 @@ def sign_issuing(
 ) -> x509.Certificate:
     """An authority that signs leaves only, for the key of a request. Raises: CsrError; AuthorityError."""
     key = csr.prove(csr_der).key
-    start = now.replace(microsecond=0) - profile.BACKDATE
-    end = min(start + ttl, by.certificate.not_valid_after_utc)
+    start = now.replace(microsecond=0) - profile.AUTHORITY_BACKDATE
+    end = min(now.replace(microsecond=0) + ttl, by.certificate.not_valid_after_utc)
     if end <= now:
         raise AuthorityError(f"the signing authority is not valid at {now.isoformat()}: is the clock right?")
     start = max(start, by.certificate.not_valid_before_utc)

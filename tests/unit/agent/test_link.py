@@ -371,6 +371,8 @@ async def test_clocks_that_are_ten_minutes_apart_cost_no_identity_and_make_no_lo
     plane.entries = (mesh.entry("shop/a"), mesh.entry("shop/short", ttl=300))
     async with linked(mesh, plane, node) as agent:
         await until(lambda: agent.holds("shop/a", "shop/short"))
+        # and it is told: the server's clock is behind by so much, so this one is ahead
+        assert agent.link.clock_behind == pytest.approx(-60 * minutes, abs=30)
         chain = agent.holdings.held["shop/a"].chain
         for _ in range(20):
             plane.push()

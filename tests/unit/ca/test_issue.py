@@ -12,8 +12,12 @@ from ca import keys, profile, sign
 from ca.csr import prove
 from ca.errors import CsrError
 from ca.issue import X509Svid, issue
+from ca.keystore import MemoryKeystore
+from ca.rotation import Lifetime, renew_at
+from ca.service import CertificateAuthority
 from ca.sign import Signer
 from ca.spiffe_id import SpiffeId, TrustDomain
+from ca.verify import svid_problems
 
 NOW = datetime(2026, 6, 1, 12, 0, 0, 654321, tzinfo=UTC)
 ID = SpiffeId.parse("spiffe://example.org/ns/shop/sa/orders")
@@ -71,8 +75,27 @@ def test_clock_serial_and_ttl_are_the_arguments(signer: Signer) -> None:
     svid = issued(signer)
     leaf, second = leaf_of(svid), NOW.replace(microsecond=0)
     assert (leaf.serial_number, svid.serial) == (42, 42)
-    assert leaf.not_valid_before_utc == svid.not_before == second - timedelta(seconds=10)
+    assert leaf.not_valid_before_utc == svid.not_before == second - timedelta(minutes=11)
     assert leaf.not_valid_after_utc == svid.not_after == second + HOUR
+
+
+def test_a_host_whose_clock_is_ten_minutes_off_believes_a_fresh_leaf() -> None:
+    authority = CertificateAuthority.open(
+        TrustDomain.parse("example.org"), MemoryKeystore(), clock=lambda: NOW
+    )
+    svid = authority.issue_id(ID, keys.csr_for(keys.new_key()), HOUR, ())
+    chain = [x509.load_der_x509_certificate(der) for der in svid.chain]
+    for off in (-10, 10):
+        assert svid_problems(chain, authority.bundle, NOW + timedelta(minutes=off)) == []
+    assert svid_problems(chain, authority.bundle, NOW - timedelta(minutes=12)) != []
+
+
+@pytest.mark.parametrize("seconds", [30, 60, 300, 3600, 3 * 3600])
+def test_of_a_short_life_more_than_half_is_ahead(signer: Signer, seconds: int) -> None:
+    svid = issued(signer, ttl=timedelta(seconds=seconds))
+    life = Lifetime(svid.not_before, svid.not_after)
+    assert renew_at(life, 0.0) > NOW
+    assert svid.not_after == NOW.replace(microsecond=0) + timedelta(seconds=seconds)
 
 
 def test_no_leaf_outlives_its_authority(signer: Signer) -> None:
