@@ -22,6 +22,7 @@ from agent.evidence import EvidenceFiles
 from agent.holdings import Holdings
 from agent.link import Link
 from agent.node_identity import NodeIdentity
+from agent.reflection import Reflection
 from agent.sds import SecretService
 from agent.socket_server import SocketServer
 from agent.supervise import Supervisor
@@ -78,6 +79,7 @@ class Agent:
         services = [
             SecretService(self._holdings, attestation, self._stopping),
             WorkloadApi(self._holdings, attestation, Tokens(self._holdings, self._link.jwt), self._stopping),
+            Reflection(self._stopping),
         ]
         self._socket = SocketServer(services, self._stopping, self._holdings.announce)
 

@@ -33,6 +33,14 @@ _FIELDS: Final[dict[str, list[tuple[str, Any]]]] = {
     "ValidateJWTSVIDRequest": [("audience", _TEXT), ("svid", _TEXT)],
     "ValidateJWTSVIDResponse": [("spiffe_id", _TEXT), ("claims", _BYTES)],  # claims: a google.protobuf.Struct
 }  # fmt: skip
+# name, request, response, whether answers go on
+METHODS: Final = (
+    ("FetchX509SVID", "X509SVIDRequest", "X509SVIDResponse", True),
+    ("FetchX509Bundles", "X509BundlesRequest", "X509BundlesResponse", True),
+    ("FetchJWTSVID", "JWTSVIDRequest", "JWTSVIDResponse", False),
+    ("FetchJWTBundles", "JWTBundlesRequest", "JWTBundlesResponse", True),
+    ("ValidateJWTSVID", "ValidateJWTSVIDRequest", "ValidateJWTSVIDResponse", False),
+)
 
 
 @cache
@@ -41,6 +49,25 @@ def message(name: str) -> Any:
     pool = DescriptorPool()
     pool.Add(_file())
     return GetMessageClass(pool.FindMessageTypeByName(name))
+
+
+def service_file() -> FileDescriptorProto:
+    """As people read it: with the service, the empty requests, and claims by their type."""
+    file = _file()
+    file.dependency.append("google/protobuf/struct.proto")
+    (answer,) = [one for one in file.message_type if one.name == "ValidateJWTSVIDResponse"]
+    answer.field[1].type, answer.field[1].type_name = _MESSAGE, ".google.protobuf.Struct"
+    service = file.service.add(name=SERVICE.strip("/"))
+    for method, request, response, is_stream in METHODS:
+        if request not in _FIELDS:
+            file.message_type.add(name=request)
+        service.method.add(
+            name=method,
+            input_type=f".{request}",
+            output_type=f".{response}",
+            server_streaming=is_stream,
+        )
+    return file
 
 
 def _file() -> FileDescriptorProto:

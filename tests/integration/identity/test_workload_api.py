@@ -17,8 +17,10 @@ from typing import Any
 
 import grpc
 import pytest
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from spiffe import TrustDomain, WorkloadApiClient
 
+from agent.reflection import SERVICES
 from agent.workload_schema import SERVICE, message
 
 Plane = Any
@@ -76,6 +78,8 @@ def test_a_workload_gets_everything_by_asking_on_the_socket(agent: Any) -> None:
         assert set(token.audience) == {"db", "cache"}
         assert client.fetch_x509_bundles().get_bundle_for_trust_domain(TD)
         assert client.fetch_jwt_bundles().get_bundle_for_trust_domain(TD)
+    with channel(agent) as opened:
+        assert set(ProtoReflectionDescriptorDatabase(opened).get_services()) == set(SERVICES)
 
 
 @pytest.mark.spiffe("E-07")
