@@ -28,6 +28,7 @@ _DUMPED: Final = {
     "ecds_filters": (EXTENSION, "", "ecds_filter"),
 }
 # Envoy's dump has no version for these, and lists those that stand in a cluster itself beside those it was sent
+_IN_DUMP: Final = frozenset(type_url for type_url, _, _ in _DUMPED.values())
 _NOT_VERSIONED: Final = frozenset({ENDPOINTS})
 
 
@@ -61,8 +62,11 @@ def resources_json(snapshot: Snapshot) -> list[dict[str, Any]]:
 
 
 def compare(told: list[dict[str, Any]], dump: Mapping[str, Any]) -> list[Difference]:
-    """`told`: as `resources_json`; `dump`: Envoy's answer. Empty: Envoy holds what we sent, and no more."""
-    ours = {(r["typeUrl"], r["name"]): r["version"] for r in told}
+    """`told`: as `resources_json`; `dump`: Envoy's answer. Empty: Envoy holds what we sent, and no more.
+
+    What a dump never lists (runtime layers) is passed over.
+    """
+    ours = {(r["typeUrl"], r["name"]): r["version"] for r in told if r["typeUrl"] in _IN_DUMP}
     theirs = dict(_held(dump))
     found: list[Difference] = []
     for key in sorted(ours.keys() | theirs.keys()):

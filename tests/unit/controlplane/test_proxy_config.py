@@ -45,3 +45,8 @@ def test_what_differs_is_said() -> None:
         Difference("Listener", "l", "other version"),
     ]
     assert Difference("Cluster", "c", "missing") in compare(told(), {"configs": []})
+
+
+def test_what_envoy_never_dumps_is_not_missed() -> None:
+    layer = Resource.of("pylis", schema.new("envoy.service.runtime.v3.Runtime", name="pylis"))
+    assert compare(resources_json(Snapshot.of([layer])), {"configs": []}) == []
