@@ -11,7 +11,7 @@ import os
 import ssl
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -201,26 +201,26 @@ def _plan(app: SocketAddress, program: DecisionProgram) -> ProxyPlan:
 
 
 def _without_authorization(snapshot: Snapshot) -> Snapshot:
-    """The same listener, less the RBAC filter and what it refers to."""
+    """The same listener, less the RBAC filters (who may, who is cut off) and what they refer to."""
     kept = [
         r for t, found in snapshot.by_type.items() if t not in (EXTENSION, LISTENER) for r in found.values()
     ]
-    name = names.authorization("port")
+    left_out = (names.authorization("port"), names.CUT)
     for resource in snapshot.resources(LISTENER).values():
         listener: Any = schema.decode("envoy.config.listener.v3.Listener", resource.body)
         for chain in listener.filter_chains:
-            _leave_out(chain.filters, name)
+            _leave_out(chain.filters, left_out)
             for one in chain.filters:
                 if one.typed_config.type_url.endswith(HCM):
                     manager: Any = schema.decode(HCM, one.typed_config.value)
-                    _leave_out(manager.http_filters, name)
+                    _leave_out(manager.http_filters, left_out)
                     one.typed_config.CopyFrom(schema.pack(manager))
         kept.append(Resource.of(resource.name, listener))
     return Snapshot.of(kept)
 
 
-def _leave_out(filters: Any, name: str) -> None:
-    wanted = [f for f in filters if f.name != name]
+def _leave_out(filters: Any, left_out: Collection[str]) -> None:
+    wanted = [f for f in filters if f.name not in left_out]
     del filters[:]
     filters.extend(wanted)
 
