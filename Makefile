@@ -15,7 +15,7 @@ MAKEFLAGS += -q
 RUN := +
 endif
 
-.PHONY: test-rotation fuzz-api conformance fuzz venv dev demo demo-run demo-docker test-docker bench-docker test test-peers check golden schema bench bench-scale soak clean test-envoy-cases test-envoy-random
+.PHONY: churn test-rotation fuzz-api conformance fuzz venv dev demo demo-run demo-docker test-docker bench-docker test test-peers check golden schema bench bench-scale soak clean test-envoy-cases test-envoy-random
 
 venv: $(VENV)/.users
 
@@ -114,6 +114,10 @@ bench: dev
 
 bench-scale: dev
 	@$(BIN)/python -m bench.xds $(ARGS)
+
+# wrk (where installed) through two Envoys while policies, endpoints and the control plane change: no wrong answer
+churn: dev
+	@$(BIN)/python -m bench.churn $(ARGS)
 
 soak: dev
 	@$(BIN)/python -m bench.soak --minutes $(or $(MINUTES),10) $(ARGS)

@@ -1,7 +1,9 @@
 """Requests through two real Envoys while policy, endpoints and the control plane change: none may be answered wrongly.
 
-    python -m bench.churn [--edits 300] [--endpoints 100] [--restarts 1]
+    make churn    (python -m bench.churn [--edits 300] [--endpoints 100] [--restarts 1])
 
+wrk asks as fast as it is answered, for a path that is always allowed; beside it, connections whose every answer is
+looked at, and the edited paths.
 Wrong is: an allowed path that is not answered 200, at any moment; a path that the policy in force forbids, answered
 200 after the proxies' acknowledgement of it; the other way round the same.
 """
@@ -9,6 +11,7 @@ Wrong is: an allowed path that is not answered 200, at any moment; a path that t
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -21,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from bench import wrk
 from controlplane.cli.client import Client, RefusedError, connect
 from controlplane.cli.output import Failure
 from demo.client import Http
@@ -29,6 +33,8 @@ from demo.mesh import HERE, DemoMesh
 STEADY_CONNECTIONS: Final = 3
 POLICIES: Final = "/apis/security.istio.io/v1/namespaces/shop/authorizationpolicies"
 ENTRY: Final = "/apis/networking.istio.io/v1/namespaces/shop/workloadentries"
+FROM: Final = "shop/frontend"
+HOST: Final = "catalog.shop:8080"
 REPLICA: Final = "catalog-b"
 _WORKLOAD: Final = """\
   catalog-b:
@@ -42,8 +48,11 @@ _WORKLOAD: Final = """\
 
 @dataclass
 class Result:
+    """`by_wrk`: what it counted; empty without it."""
+
     requests: int = 0
     wrong: list[str] = field(default_factory=list[str])
+    by_wrk: dict[str, int] = field(default_factory=dict[str, int])
 
 
 class Churn:
@@ -159,7 +168,7 @@ class Churn:
                 )
 
     def _connection(self) -> Http:
-        return Http(self.mesh.workload("shop/frontend")["httpProxy"], "catalog.shop:8080", proxy=True)
+        return Http(self.mesh.workload(FROM)["httpProxy"], HOST, proxy=True)
 
 
 def until(what: str, true: Callable[[], bool], seconds: float = 60) -> None:
@@ -176,17 +185,31 @@ def churn(directory: Path, edits: int, endpoints: int, restarts: int) -> Result:
     text = (HERE / "mesh.yaml").read_text().replace("[policies]", f"[{HERE / 'policies'}]")
     file.write_text(text + _WORKLOAD)
     with DemoMesh(directory / "state", file=file, quiet=True) as mesh:
-        return Churn(mesh).run(edits, endpoints, restarts)
+        load = wrk.Wrk(mesh.workload(FROM)["httpProxy"], HOST, "/items", directory)
+        with load if wrk.PROGRAM else contextlib.nullcontext():
+            result = Churn(mesh).run(edits, endpoints, restarts)
+        result.by_wrk = load.counted
+        if load.counted and load.failed:
+            result.wrong.append(f"wrk: {load.counted}")
+        return result
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     for name, default in (("--edits", 300), ("--endpoints", 100), ("--restarts", 1)):
         parser.add_argument(name, type=int, default=default)
-    chosen = parser.parse_args()
+    chosen, began = parser.parse_args(), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="pylis-churn-") as temporary:
         result = churn(Path(temporary), chosen.edits, chosen.endpoints, chosen.restarts)
-    print(json.dumps({"requests": result.requests, "wrong": len(result.wrong), "examples": result.wrong[:5]}))
+    print(
+        json.dumps(
+            {
+                "requests": result.requests, "wrong": len(result.wrong), "examples": result.wrong[:5],
+                "wrk": result.by_wrk or "is not installed", "seconds": round(time.monotonic() - began),
+                "edits": chosen.edits, "endpoints": chosen.endpoints, "restarts": chosen.restarts,
+            }
+        )
+    )  # fmt: skip
     sys.exit(1 if result.wrong else 0)
 
 

@@ -160,7 +160,7 @@ def main() -> None:
     policy.compiler()
     policy_tools.main()
     policy.data_plane()
-    asyncio.run(xds.measured(sidecars=200, edits=20, growth=()))
+    asyncio.run(xds.measured(sidecars=200, edits=20, growing=False))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import asyncio
 import statistics
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from time import perf_counter
@@ -28,7 +28,7 @@ from ca import keys
 from ca.spiffe_id import SpiffeId
 from controlplane.load.fleet import Fleet, Identity
 from controlplane.load.installation import Api
-from controlplane.load.measure import QUIET_SECONDS, Measure, Round, edits, mesh_wide
+from controlplane.load.measure import QUIET_SECONDS, Measure, edits, mesh_wide
 from controlplane.load.mesh import LoadMesh
 from controlplane.mesh.live import Edit
 from controlplane.resources import kinds
@@ -39,6 +39,9 @@ from xds.plan import AccessLog
 
 ROOT = "istio-system"
 DAY_SECONDS = 12 * 3600
+SERVICES = 12  # the fewest a mesh may have: X7 edits these, in meshes of any size
+SMALL, LARGE, FEW, MANY = 120, 5000, 10, 10_000
+PUSHES = 11  # the first pays for imports
 
 
 class Installation:
@@ -49,7 +52,10 @@ class Installation:
 
 
 @asynccontextmanager
-async def installation(sidecars: int, policies: int = 0) -> AsyncIterator[Installation]:
+async def installation(
+    sidecars: int, policies: int = 0, connected: int | None = None
+) -> AsyncIterator[Installation]:
+    """`connected`: so many of the sidecars take part, the first; None: all."""
     async with (
         server() as (client, pid),
         Api(client.server, client.token, client.context) as api,
@@ -59,24 +65,33 @@ async def installation(sidecars: int, policies: int = 0) -> AsyncIterator[Instal
         await api.create(mesh.resources())
         await api.create([mesh.mesh_wide(ROOT)])
         await api.create(mesh.unrelated(n) for n in range(policies))
-        identities = await api.identities(list(mesh.nodes()), DAY_SECONDS)
+        identities = await api.identities(list(mesh.nodes())[:connected], DAY_SECONDS)
         fleet = Fleet(str(where["xds"]), identities)
         yield Installation(api, mesh, fleet, Measure(fleet, pid))
         fleet.disconnect()
 
 
-async def measured(sidecars: int, edits: int, growth: Sequence[tuple[int, int]]) -> None:
-    """`growth`: pairs (sidecars, policies that select nobody) to compare one workload's edit between, two by two."""
+async def measured(sidecars: int, edits: int, *, growing: bool) -> None:
     incremental(10_000)
     async with installation(sidecars) as one:
         await _scale(one, sidecars, edits)
-    found = [await _one_edit(n, policies, edits) for n, policies in growth]
-    for (small, large), what in zip(
-        zip(found[::2], found[1::2], strict=True), ("sidecars", "policies"), strict=False
-    ):
+    await pushes(sidecars)
+    if growing:
+        await growth(edits)
+
+
+async def growth(count: int) -> None:
+    """X7: as many sidecars are connected, and the same services edited, each time: what grows is what is registered.
+
+    So the load fits beside the server on a small machine, and a connection that has nothing to say costs an edit nothing.
+    """
+    small = await _one_edit(SMALL, FEW, count)
+    for what, sidecars, policies in (("sidecars", LARGE, FEW), ("policies", SMALL, MANY)):
+        large = await _one_edit(sidecars, policies, count)
         for part, index in (("latency", 0), ("cpu", 1)):
             line("X7", [large[index] / small[index]], "x", 1.5, "Kuma linear in N; istiod in the namespace",
-                 part=f"{part}, more {what}", small=round(small[index], 3), large=round(large[index], 3))  # fmt: skip
+                 part=f"{part}, more {what}", small=round(small[index], 3), large=round(large[index], 3),
+                 registered=sidecars, policies=policies, connected=SMALL)  # fmt: skip
 
 
 async def _scale(one: Installation, sidecars: int, count: int) -> None:
@@ -84,6 +99,7 @@ async def _scale(one: Installation, sidecars: int, count: int) -> None:
     cold = await one.measure.cold_start()
     _cold_start(cold)
     await edits(one.measure, one.api, one.mesh, range(3))  # the first of each pays for imports
+    await one.measure.idle()
     found = await edits(one.measure, one.api, one.mesh, range(3, count + 3))
     ours = [r.ms for r in found]
     line("X1", ours, "ms", 10, "istiod 128 (40 to 63 at best), Kuma 32,800", part="p50")
@@ -120,7 +136,6 @@ async def _scale(one: Installation, sidecars: int, count: int) -> None:
         part="bytes",
         sidecars=sidecars,
     )
-    await _against_prototype(one, wide)
     used = (one.measure.usage().resident_bytes - idle) / 1e6 / len(one.fleet.connections) * 1000
     line("X6", [used], "MB", 150, "istiod 180 to 800, Kuma 3,900", part="per 1,000 sidecars, mTLS")
     back = await one.measure.reconnect()
@@ -145,54 +160,49 @@ def _cold_start(cold: dict[str, Any]) -> None:
     line("X4", [cold["bytesEach"] / 1000], "kB", 40, "istiod 337", part="bytes each")
 
 
-async def _against_prototype(one: Installation, wide: Sequence[Round]) -> None:
-    """The same fleet, as many bytes, from a server that only pushes."""
-    size = statistics.median(r.bytes_each for r in wide)
-    prototype = await _prototype(len(one.fleet.connections), int(size))
-    ours = [r.cpu_ms * 1000 / r.sidecars for r in wide]
-    ratio = statistics.median(ours) / prototype
-    line("X5", [ratio], "x", 1.2, "a grpc.aio server that pushes fixed bytes, same run, mTLS both", part="CPU per push",
-         ours_us=round(statistics.median(ours), 1), prototype_us=round(prototype, 1))  # fmt: skip
-
-
-async def _prototype(sidecars: int, size: int) -> float:
-    """Microseconds of CPU a push."""
-    authority = new_authority()
+async def pushes(sidecars: int) -> None:
+    """X5: the push itself, to the same fleet: our xDS port, and a server that knows nothing but bytes."""
     with tempfile.TemporaryDirectory(prefix="pylis-bench-") as temporary:
-        directory, roots = Path(temporary), authority.bundle.to_pem()
-        key = keys.new_key()
+        directory, authority = Path(temporary), new_authority()
+        roots, key = authority.bundle.to_pem(), keys.new_key()
         own = authority.issue_server(keys.csr_for(key), (), ("127.0.0.1",))
-        for name, content in (
-            ("key", keys.key_pem(key)),
-            ("chain", own.chain_pem.encode()),
-            ("roots", roots.encode()),
-        ):
+        for name, content in (("key", keys.key_pem(key)), ("chain", own.chain_pem.encode()), ("roots", roots.encode())):  # fmt: skip
             (directory / f"{name}.pem").write_bytes(content)
-        child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "bench.push_prototype", str(directory),
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        assert child.stdin is not None and child.stdout is not None
-        port = int(await child.stdout.readline())
         identities: list[Identity] = []
         for n in range(sidecars):
             key = keys.new_key()
             who = SpiffeId.parse(f"spiffe://example.org/ns/shop/sa/s{n}")
             svid = authority.issue(_registration(who), keys.csr_for(key))
             identities.append(Identity(f"shop/s{n}", keys.key_pem(key), svid.chain_pem.encode(), roots))
-        fleet = Fleet(f"127.0.0.1:{port}", identities)
-        measure = Measure(fleet, child.pid)
-        await fleet.connect()
-        await asyncio.sleep(QUIET_SECONDS * 2)
+        bare = await _push(directory, "bare", identities)
+        ours = await _push(directory, "ours", identities)
+    ratio = statistics.median(ours) / statistics.median(bare)
+    line("X5", [ratio], "x", 1.2, "a grpc.aio server that pushes ready bytes and knows no protocol, same run, mTLS both",
+         part="CPU per push of 3 kB", ours_us=round(statistics.median(ours), 1),
+         bare_us=round(statistics.median(bare), 1), sidecars=sidecars)  # fmt: skip
 
-        async def push() -> None:
-            child.stdin.write(f"{size}\n".encode())  # type: ignore[union-attr]
 
-        found = [await measure.push(push, sidecars) for _ in range(6)]
-        fleet.disconnect()
-        child.stdin.close()
-        await child.wait()
-        return statistics.median(r.cpu_ms * 1000 / r.sidecars for r in found[1:])
+async def _push(directory: Path, which: str, identities: list[Identity]) -> list[float]:
+    """Microseconds of CPU a push, acknowledgement included."""
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bench.push_server", str(directory), which,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    assert child.stdin is not None and child.stdout is not None
+    stdin, port = child.stdin, int(await child.stdout.readline())
+    fleet = Fleet(f"127.0.0.1:{port}", identities)
+    measure = Measure(fleet, child.pid)
+    await fleet.connect()
+    await asyncio.sleep(QUIET_SECONDS * 2)
+
+    async def push() -> None:
+        stdin.write(b"3000\n")
+
+    found = [await measure.push(push, len(identities)) for _ in range(PUSHES)]
+    fleet.disconnect()
+    stdin.close()
+    await child.wait()
+    return [r.cpu_ms * 1000 / r.sidecars for r in found[1:]]
 
 
 def _registration(who: SpiffeId) -> Any:
@@ -202,11 +212,12 @@ def _registration(who: SpiffeId) -> Any:
 
 
 async def _one_edit(sidecars: int, policies: int, count: int) -> tuple[float, float]:
-    """Milliseconds and CPU milliseconds of one workload's edit."""
-    async with installation(sidecars, policies) as one:
+    """Milliseconds from the call, and CPU milliseconds, of one workload's edit."""
+    async with installation(sidecars, policies, SMALL) as one:
         await one.measure.cold_start()
-        await edits(one.measure, one.api, one.mesh, range(3))
-        found = await edits(one.measure, one.api, one.mesh, range(3, count + 3))
+        await edits(one.measure, one.api, one.mesh, range(SERVICES), SERVICES)
+        await one.measure.idle()
+        found = await edits(one.measure, one.api, one.mesh, range(SERVICES, SERVICES + count), SERVICES)
         return statistics.median(r.sent_ms for r in found), statistics.median(r.cpu_ms for r in found)
 
 
@@ -254,8 +265,7 @@ def main() -> None:
     parser.add_argument("--edits", type=int, default=30)
     parser.add_argument("--no-growth", action="store_true")
     chosen = parser.parse_args()
-    growth = () if chosen.no_growth else ((120, 0), (5000, 0), (120, 10), (120, 10_000))
-    uvloop.run(measured(chosen.sidecars, chosen.edits, growth))
+    uvloop.run(measured(chosen.sidecars, chosen.edits, growing=not chosen.no_growth))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from controlplane.load.mesh import LoadMesh
 
 QUIET_SECONDS: Final = 0.3  # nothing more came for so long: whoever was to be told has been told
 PATIENCE_SECONDS: Final = 60.0
+IDLE_CPU: Final = 0.03  # cores a server uses that has nothing left to do for what it was given before
+IDLE_PATIENCE_SECONDS: Final = 180.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,16 @@ class Measure:
 
     def usage(self) -> Usage:
         return Usage.of(self._pid) if self._pid else Usage(0.0, 0)
+
+    async def idle(self) -> bool:
+        """Until the server has done what it owes for earlier edits (status of objects, say); False: it never stopped."""
+        end = time.perf_counter() + IDLE_PATIENCE_SECONDS
+        while time.perf_counter() < end:
+            before = self.usage().cpu_seconds
+            await asyncio.sleep(QUIET_SECONDS)
+            if self.usage().cpu_seconds - before < IDLE_CPU * QUIET_SECONDS:
+                return True
+        return False
 
     async def cold_start(self) -> dict[str, Any]:
         """All connect at once; until each holds its full configuration."""
@@ -127,11 +139,16 @@ class Measure:
         return True
 
 
-async def edits(measure: Measure, api: Api, mesh: LoadMesh, numbers: Iterable[int]) -> list[Round]:
-    """Each of another workload, each alone; a number that was used before changes nothing."""
+async def edits(
+    measure: Measure, api: Api, mesh: LoadMesh, numbers: Iterable[int], among: int = 0
+) -> list[Round]:
+    """Each of another workload, each alone; a number that was used before changes nothing.
+
+    `among`: of the first services only so many; 0: of all.
+    """
     found: list[Round] = []
     for number in numbers:
-        service = number * 7 % mesh.services
+        service = number * 7 % (among or mesh.services)
         policy = mesh.policy(service, f"/edit-{number}/*")
         found.append(await measure.push(lambda p=policy: api.replace(p), mesh.replicas))
     return found

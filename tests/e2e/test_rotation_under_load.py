@@ -7,11 +7,7 @@ SECONDS=60` keeps on for longer.
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
-import signal
-import subprocess
 import threading
 import time
 from collections import Counter
@@ -23,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from bench.wrk import PROGRAM, Wrk
 from controlplane.cli.client import Client, connect
 from demo.client import Http
 from demo.mesh import DemoMesh
@@ -30,15 +27,6 @@ from demo.mesh import DemoMesh
 SECONDS = float(os.environ.get("PYLIS_ROTATION_SECONDS", "0"))
 PATH = "/pylis/v1/authorities"
 HOST = "catalog.shop:8080"
-WRK = shutil.which("wrk")
-# what wrk counted, as a line of JSON; a response of 400 and more is an error of status
-REPORT = """
-function done(summary, latency, requests)
-  local e = summary.errors
-  io.write(string.format('{"requests": %d, "connect": %d, "read": %d, "write": %d, "status": %d, "timeout": %d}\\n',
-    summary.requests, e.connect, e.read, e.write, e.status, e.timeout))
-end
-"""
 
 
 class Strangers:
@@ -69,28 +57,6 @@ class Strangers:
             if answer.actual != "allow":
                 self.failures.append(f"{answer.actual} {answer.status} {answer.detail[:200]}")
             connection.close()
-
-
-class Wrk:
-    """wrk, from entering to leaving; then `counted` is what it says."""
-
-    def __init__(self, address: str, directory: Path) -> None:
-        script = directory / "report.lua"
-        script.write_text(REPORT)
-        self._command = [
-            str(WRK), "-t1", "-c8", "-d", "1h", "--timeout", "10s", "-s", str(script), "-H", f"Host: {HOST}",
-            f"http://{address}/items",
-        ]  # fmt: skip
-        self.counted: dict[str, int] = {}
-
-    def __enter__(self) -> Wrk:
-        self._running = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._running.send_signal(signal.SIGINT)  # ends it early, with its report
-        said, _ = self._running.communicate(timeout=60)
-        self.counted = json.loads(said.splitlines()[-1])
 
 
 @dataclass(frozen=True)
@@ -154,7 +120,11 @@ def rotated(mesh: DemoMesh, tmp_path_factory: pytest.TempPathFactory) -> Rotated
     before = authorities.ids("active")
     began = time.monotonic()
     with ExitStack() as loads:
-        wrk = loads.enter_context(Wrk(address, tmp_path_factory.mktemp("wrk"))) if WRK else None
+        wrk = (
+            loads.enter_context(Wrk(address, HOST, "/items", tmp_path_factory.mktemp("wrk")))
+            if PROGRAM
+            else None
+        )
         strangers = loads.enter_context(Strangers(address))
         for _ in range(2):
             for family in ("x509", "jwt"):
@@ -172,7 +142,7 @@ def test_no_request_on_a_new_connection_fails(rotated: Rotated) -> None:
 
 
 @pytest.mark.skipif(
-    WRK is None, reason="no wrk on PATH (Debian: apt-get install wrk): its load was not tried"
+    PROGRAM is None, reason="no wrk on PATH (Debian: apt-get install wrk): its load was not tried"
 )
 def test_wrk_counts_no_failed_request(rotated: Rotated) -> None:
     counted = dict(rotated.wrk)
