@@ -92,6 +92,7 @@ class _Subscription:
     unanswered: bool = False  # a wildcard that holds nothing waits for its first answer
     level: Mapping[str, Resource] | None = None  # held just so: no difference until one side moves
     open: _Answer | None = None
+    waits_for: str = ""  # the nonce of another type's answer that has to be acknowledged first
 
     def wants(self, name: str) -> bool:
         return self.wildcard or name in self.names
@@ -136,9 +137,12 @@ class DeltaStream:
         responses: list[Message] = []
         for type_url in ORDER:
             subscription = self._subscriptions.get(type_url)
-            if subscription is None or subscription.open is not None or self._waits(type_url):
+            if subscription is None or subscription.open is not None:
                 continue
-            if not self._is_level(type_url, subscription) or subscription.unanswered:
+            if self._is_level(type_url, subscription) and not subscription.unanswered:
+                subscription.waits_for = ""
+                continue
+            if not self._waits(type_url, subscription):
                 response = self._answer(type_url, subscription)
                 responses += [response] if response is not None else []
         return responses
@@ -171,10 +175,16 @@ class DeltaStream:
                 found[type_url] = names
         return found
 
-    def _waits(self, type_url: str) -> bool:
-        """A listener for the extensions before it."""
+    def _waits(self, type_url: str, s: _Subscription) -> bool:
+        """A changed listener for the extensions that are on their way by then; not for those that follow them."""
         extensions = self._subscriptions.get(EXTENSION)
-        return type_url == LISTENER and extensions is not None and extensions.open is not None
+        if type_url != LISTENER or extensions is None or extensions.open is None:
+            return False
+        if not s.unanswered and not any(self._difference(type_url, s)):
+            s.waits_for = ""
+            return False
+        s.waits_for = s.waits_for or extensions.open.nonce
+        return s.waits_for == extensions.open.nonce
 
     def _others_settled(self) -> bool:
         others = self._subscriptions.keys() - _BROKEN_LAST
@@ -227,7 +237,7 @@ class DeltaStream:
             gone = [name for name in gone if name not in s.held]
         if not send and not gone and not (s.wildcard and s.unanswered):
             return None
-        s.unanswered = False
+        s.unanswered, s.waits_for = False, ""
         s.again.clear()
         if type_url == CLUSTER and (endpoints := self._subscriptions.get(ENDPOINTS)) is not None:
             endpoints.again.update(r.name for r in send if endpoints.wants(r.name))

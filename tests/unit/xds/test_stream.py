@@ -279,6 +279,25 @@ def test_policy_is_taken_in_before_listeners_change(verdict: Any) -> None:
     assert only(stream).type_url == LISTENER
 
 
+def test_a_listener_does_not_wait_for_edits_of_policy_without_end() -> None:
+    stream = DeltaStream()
+    for type_url in (LISTENER, EXTENSION):
+        stream.receive(ask(type_url, "*"))
+    stream.offer(a_snapshot((LISTENER, "l", "1"), (EXTENSION, "e", "1")))
+    first = only(stream)
+    stream.offer(a_snapshot((LISTENER, "l", "1"), (EXTENSION, "e", "2")))
+    assert pending(stream) == []
+    stream.receive(ack(first))
+    policy, listener = pending(stream)
+    assert (sent(policy), sent(listener)) == ({"e": "2"}, {"l": "1"})
+    # the next one waits again: for the policy that is on its way now
+    stream.receive(ack(listener))
+    stream.offer(a_snapshot((LISTENER, "l", "2"), (EXTENSION, "e", "2")))
+    assert pending(stream) == []
+    stream.receive(ack(policy))
+    assert sent(only(stream)) == {"l": "2"}
+
+
 def test_a_listener_waits_for_nobody_who_has_no_extensions() -> None:
     stream = DeltaStream()
     stream.receive(ask(LISTENER))
