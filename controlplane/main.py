@@ -58,6 +58,7 @@ from controlplane.store.shared_keystore import SharedKeystore
 from controlplane.store.sqlite import SqliteStore
 from controlplane.svid_callers import SvidCallers
 from controlplane.tallies import Tallies
+from controlplane.trials import Trials
 from policies.workload import MeshSettings
 from xds.ledger import Ledger
 from xds.plan import AccessLog
@@ -244,7 +245,7 @@ async def _serve(
     api = Api(
         ApiDependencies(
             store, Authentication([tokens, svids, people], svids), authorization, writes, operations, _documents(authority, people),
-            VERSION, ready_check, metrics=metrics,
+            VERSION, ready_check, Trials(state).lines, metrics=metrics,
         )
     )  # fmt: skip
     try:

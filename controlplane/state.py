@@ -11,6 +11,7 @@ from ca.registrations import Registration
 from ca.revocation import Revocations
 from ca.spiffe_id import SpiffeId
 from controlplane.mesh.live import Affected, Edit, LiveMesh
+from controlplane.mesh.mesh import Mesh
 from controlplane.mesh.relations import Relations
 from policies.workload import MeshSettings
 from xds.compile import Compiler, Work
@@ -48,6 +49,11 @@ class MeshState:
                 del self._snapshots[node_id]
         self.revision = revision
         return affected
+
+    @property
+    def mesh(self) -> Mesh:
+        """Everything as one value."""
+        return self._mesh.mesh
 
     @property
     def keys(self) -> list[Hashable]:

@@ -26,8 +26,14 @@ def wants_table(request: web.Request) -> bool:
 
 
 def one(
-    request: web.Request, kind: Kind, record: Record, status: int = 200, warnings: Sequence[Problem] = ()
+    request: web.Request,
+    kind: Kind,
+    record: Record,
+    status: int = 200,
+    warnings: Sequence[Problem] = (),
+    notes: Sequence[str] = (),
 ) -> web.Response:
+    """`notes`: what else people are told, as warnings."""
     if wants_table(request):
         obj = objects.shown(kind, record)
         metadata = {"resourceVersion": str(record.revision)}
@@ -35,7 +41,7 @@ def one(
         body = json.dumps(tables.table(kind, [obj], metadata, datetime.now(UTC), include=include))
     else:
         body = objects.shown_text(kind, record)
-    return json_text(body, status, warning_headers(warnings))
+    return json_text(body, status, [*warning_headers(warnings), *note_headers(notes)])
 
 
 def many(
@@ -62,10 +68,14 @@ def warning_headers(problems: Sequence[Problem]) -> list[tuple[str, str]]:
     return [("Warning", f'299 - "{_quoted(_text(p))}"') for p in problems[:MOST_WARNINGS]]
 
 
-def success(kind: Kind, name: str, uid: str) -> web.Response:
+def note_headers(notes: Sequence[str]) -> list[tuple[str, str]]:
+    return [("Warning", f'299 - "{_quoted(note)}"') for note in notes]
+
+
+def success(kind: Kind, name: str, uid: str, notes: Sequence[str] = ()) -> web.Response:
     details = {"name": name, "group": kind.group, "kind": kind.plural, "uid": uid}
     status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
-    return json_text(json.dumps(status))
+    return json_text(json.dumps(status), headers=note_headers(notes))
 
 
 def next_page(revision: int, last: Record) -> str:

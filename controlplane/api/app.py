@@ -24,7 +24,7 @@ from controlplane.api.callers import CALLER, Authentication, about, caller_of
 from controlplane.api.errors import ApiError, respond, words
 from controlplane.api.limits import Connections, Gate, Guarded, Limits
 from controlplane.api.metrics import Metrics
-from controlplane.api.resources import Resources
+from controlplane.api.resources import Resources, WhatIf
 from controlplane.api.reviews import Reviews
 from controlplane.api.watching import Watches
 from controlplane.api.writes import Writes
@@ -41,6 +41,10 @@ REQUEST_ID: Final = web.RequestKey("request id", str)
 log = structlog.get_logger()
 
 
+async def _nothing_said(*_: object) -> list[str]:
+    return []
+
+
 @dataclass(frozen=True, slots=True)
 class ApiDependencies:
     """`operations`: (method, path below /pylis/v1/) → function of (body, caller); `documents`: path → JSON that
@@ -55,6 +59,7 @@ class ApiDependencies:
     documents: Mapping[str, Callable[[], dict[str, Any]]]
     version: str
     ready: Callable[[], Awaitable[None]]
+    what_if: WhatIf = _nothing_said
     metrics: Metrics = field(default_factory=Metrics)
     limits: Limits = field(default_factory=Limits)
 
@@ -94,7 +99,7 @@ class Api:
         router.add_get("/openapi/v3", _worked_out(openapi.index))
         reviews, resources = (
             Reviews(deps.authorization),
-            Resources(deps.store, deps.authorization, deps.writes, self._watches),
+            Resources(deps.store, deps.authorization, deps.writes, self._watches, deps.what_if),
         )
         for group, version in discovery.versions():
             prefix = f"/apis/{group}/{version}" if group else f"/api/{version}"

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -21,11 +21,24 @@ from controlplane.api.selectors import field_selector, label_selector
 from controlplane.api.target import Options, Target
 from controlplane.api.watching import Watches
 from controlplane.api.writes import Author, Deletion, Writes
+from controlplane.resources.kinds import Kind
 from controlplane.store.port import Record, Store, StoreError
+
+WhatIf = Callable[[Kind, Object | None, Object | None], Awaitable[list[str]]]
 
 
 class Resources:
-    def __init__(self, store: Store, authorization: Authorization, writes: Writes, watches: Watches) -> None:
+    """`what_if` says what a change of one object would mean: for dry runs."""
+
+    def __init__(
+        self,
+        store: Store,
+        authorization: Authorization,
+        writes: Writes,
+        watches: Watches,
+        what_if: WhatIf,
+    ) -> None:
+        self._what_if = what_if
         self._store = store
         self._authorization = authorization
         self._writes = writes
@@ -82,6 +95,7 @@ class Resources:
 
     async def _write(self, request: web.Request, what: Target, verb: str) -> web.Response:
         author = _author(request)
+        old = await self._store.get(what.key) if author.options.dry_run and what.name else None
         match verb:
             case "create":
                 body = await read_object(request)
@@ -95,7 +109,14 @@ class Resources:
                 content_type = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
                 done = await self._writes.patch(what, content_type, await read_json(request), author)
         status = 201 if done.created else 200
-        return answers.one(request, what.kind, done.record, status, done.warnings)
+        notes = await self._tried(what, author, old, done.record)
+        return answers.one(request, what.kind, done.record, status, done.warnings, notes)
+
+    async def _tried(self, what: Target, author: Author, old: Record | None, new: Record | None) -> list[str]:
+        """Nothing but for a dry run."""
+        if not author.options.dry_run or what.subresource:
+            return []
+        return await self._what_if(what.kind, old.value if old else None, new.value if new else None)
 
     async def _delete(self, request: web.Request, what: Target, *, whole: bool) -> web.Response:
         body = await read_optional(request)
@@ -107,7 +128,8 @@ class Resources:
             metadata = gone.value["metadata"]
             if "deletionTimestamp" in metadata:
                 return answers.one(request, what.kind, gone)
-            return answers.success(what.kind, what.name, metadata["uid"])
+            notes = await self._tried(what, author, gone, None)
+            return answers.success(what.kind, what.name, metadata["uid"], notes)
         records, revision = await self._store.list(what.kind.resource, what.namespace or None)
         wanted, selects = _filter(request)
         chosen = [r for r in records if not selects or wanted(objects.shown(what.kind, r))]

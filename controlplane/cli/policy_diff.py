@@ -10,9 +10,9 @@ import click
 
 from controlplane.cli.mesh_source import mesh_config_option, mesh_of, registry_of, settings_of
 from controlplane.cli.output import Exit, Failure, aligned, emit, format_option
-from controlplane.cli.request_words import caller_words, request_json, request_words
 from controlplane.mesh.mesh import Mesh
 from controlplane.mesh.targets import policies_of, targets_of
+from controlplane.request_words import caller_words, request_json, request_words
 from controlplane.resources import kinds
 from controlplane.resources.read import SUFFIXES, read_paths
 from controlplane.resources.yaml_text import read_text

@@ -30,6 +30,7 @@ from controlplane.mesh.deciding import Decisions
 from controlplane.mesh.destinations import Destinations
 from controlplane.mesh.graph import Dirty, Graph, Node, Place
 from controlplane.mesh.members import Members
+from controlplane.mesh.mesh import Mesh
 from controlplane.mesh.presence import Presence
 from controlplane.mesh.reaching import Reach
 from controlplane.mesh.registered import Registrations
@@ -145,6 +146,12 @@ class LiveMesh:
     def keys(self) -> list[Hashable]:
         """Of every object there is."""
         return list(self._objects)
+
+    @property
+    def mesh(self) -> Mesh:
+        """Everything as one value."""
+        by_age = sorted(self._objects.values(), key=lambda edit: edit.created)
+        return Mesh.of(self.settings, (edit.value for edit in by_age))
 
     def relations(self, key: Hashable) -> Relations:
         """How an object stands to the others of this moment."""

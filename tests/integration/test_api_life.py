@@ -281,6 +281,31 @@ def test_an_export_can_be_applied_again_and_changes_nothing(server: RunningServe
     assert pylis(server, "export").stdout == whole.stdout
 
 
+def test_a_dry_run_says_what_would_change_and_changes_nothing(server: RunningServer, admin: Api) -> None:
+    labels = {"app": "tried"}
+    entry = {"address": "10.0.0.9", "ports": {"http": 80}, "labels": labels, "serviceAccount": "tried"}
+    service = {
+        "hosts": ["tried.shop"], "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}],
+        "workloadSelector": {"labels": labels},
+    }  # fmt: skip
+    assert admin("POST", ENTRIES.format("shop"), {"metadata": {"name": "tried"}, "spec": entry}).status == 201
+    path = "/apis/networking.istio.io/v1/namespaces/shop/serviceentries"
+    assert admin("POST", path, {"metadata": {"name": "tried"}, "spec": service}).status == 201
+    everybody = {"selector": {"matchLabels": labels}, "rules": [{}]}
+    allowed = {"metadata": {"name": "allowed"}, "spec": everybody}
+    assert admin("POST", POLICIES.format("shop"), allowed).status == 201
+    policy = {"metadata": {"name": "tried"}, "spec": {"action": "DENY", **everybody}}
+    tried = admin("POST", f"{POLICIES.format('shop')}?dryRun=All", policy)
+    assert tried.status == 201
+    said = tried.headers.get_all("Warning")
+    assert said[0].startswith('299 - "what if: less permissive (0 gained, ')
+    assert admin("GET", f"{POLICIES.format('shop')}/tried").status == 404
+    assert admin("POST", POLICIES.format("shop"), policy).status == 201
+    gone = admin("DELETE", f"{POLICIES.format('shop')}/tried?dryRun=All")
+    assert "what if: more permissive" in gone.headers["Warning"]
+    assert admin("DELETE", f"{POLICIES.format('shop')}/tried").headers["Warning"] is None
+
+
 def test_watches_start_end_and_expire(server: RunningServer, admin: Api) -> None:
     path = POLICIES.format("shop")
     admin("POST", path, policy("watched"))

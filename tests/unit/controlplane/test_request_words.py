@@ -1,6 +1,6 @@
 from ipaddress import ip_address
 
-from controlplane.cli.request_words import request_json, request_words
+from controlplane.request_words import request_json, request_words
 from policies.program import Protocol
 from policies.request import Request
 
