@@ -299,7 +299,7 @@ def test_wait_for_what_the_control_plane_says(kubectl: Kubectl) -> None:
     conditions = kubectl(
         "get", "ap", "orders", "-o", "jsonpath={.status.conditions[*].type}", ok=True
     ).out.split()
-    assert conditions == ["Accepted", "Programmed"]
+    assert conditions == ["Accepted", "Programmed", "ResolvedRefs"], "no workload is there yet"
     assert (
         "condition met"
         in kubectl("wait", "--for=jsonpath={.spec.action}=ALLOW", "ap/orders", "--timeout=30s").out
