@@ -36,6 +36,7 @@ from controlplane.docker.registrar import Registrar
 from controlplane.downstream_operations import DownstreamOperations
 from controlplane.federation.federator import Federator
 from controlplane.federation.operations import FederationOperations
+from controlplane.gitops.sources import GitSources
 from controlplane.join_socket import JoinSocket
 from controlplane.key_fetcher import KeyFetcher
 from controlplane.mesh.live import Affected
@@ -276,6 +277,7 @@ async def _serve(
                 tasks.create_task(own.run())
                 tasks.create_task(collector.run())
                 tasks.create_task(status.run())
+                tasks.create_task(GitSources(store, writes, authorization).run())
                 tasks.create_task(keys.run())
     finally:
         await xds.stop()

@@ -11,6 +11,7 @@ from controlplane.resources import (
     config,
     destination_rule,
     federated_trust_domain,
+    git_source,
     namespace,
     quarantine,
     rbac,
@@ -188,6 +189,14 @@ KINDS: Final[tuple[Kind, ...]] = (
         columns=(
             Column("Trust Domain", "spec.trustDomain"), Column("Endpoint", "spec.bundleEndpointURL"),
             Column("Profile", "spec.bundleEndpointProfile.type"),
+        ),
+    ),
+    Kind(
+        "pylis.io", "v1alpha1", "GitSource", "gitsources", "gitsource", git_source.parse,
+        "A git repository that says what there is.", ("gits",),
+        columns=(
+            Column("URL", "spec.url"), Column("Synced", "@Synced"), Column("Commit", "status.commit", wide=True),
+            Column("Objects", "status.objects"),
         ),
     ),
 )  # fmt: skip
