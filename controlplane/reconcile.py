@@ -8,7 +8,7 @@ What cannot be parsed (written by an older version) is logged and left out; of a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 import structlog
@@ -24,6 +24,8 @@ from controlplane.store.port import Change, Event, Record, Store
 from policies.document import Document
 
 log = structlog.get_logger()
+_LONG: Final = 32_000  # characters; more take longer to read than others should be kept waiting
+_PORTION: Final = 200  # objects
 _KINDS: Final = {kind.resource: kind for kind in KINDS}
 
 
@@ -54,7 +56,8 @@ class Reconciler:
         edits: list[Edit] = []
         for kind in KINDS:
             found, _ = await self._store.list(kind.resource)
-            edits += [_edit(kind, record) for record in found]
+            for some in _portions(found):
+                edits += await _beside(some, lambda kind=kind, some=some: [_edit(kind, one) for one in some])
         records, _ = await self._store.list(presence.RESOURCE)
         edits += [_presence(record) for record in records]
         edits.sort(key=lambda edit: edit.created)
@@ -71,11 +74,25 @@ class Reconciler:
             log.warning("reconcile.restarted", after=self._state.revision)
             await self.once()
         elif events:
-            self._finish(self._state.apply(_edits(events), events[-1].record.revision))
+            edits = await _beside([event.record for event in events], lambda: _edits(events))
+            for work in self._state.lowering(edits):
+                work.keep(await asyncio.to_thread(work.run))
+            self._finish(self._state.apply(edits, events[-1].record.revision))
         self._pace.taken(began, loop.time())
 
     def _finish(self, affected: Affected) -> None:
         self._changed(affected, self._state.revision)
+
+
+async def _beside(records: Sequence[Record], read: Callable[[], list[Edit]]) -> list[Edit]:
+    """What `read` makes of them; beside the loop where they are long, so that nobody waits for it."""
+    if sum(len(record.text) for record in records) < _LONG:
+        return read()
+    return await asyncio.to_thread(read)
+
+
+def _portions(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
+    return (records[start : start + _PORTION] for start in range(0, len(records), _PORTION))
 
 
 def _edits(events: Iterable[Event]) -> list[Edit]:

@@ -10,6 +10,7 @@ from collections.abc import Hashable, Iterable
 from ca.registrations import Registration
 from ca.revocation import Revocations
 from ca.spiffe_id import SpiffeId
+from controlplane.mesh.deciding import Lowering
 from controlplane.mesh.live import Affected, Edit, LiveMesh
 from controlplane.mesh.mesh import Mesh
 from controlplane.mesh.relations import Relations
@@ -39,6 +40,10 @@ class MeshState:
     @property
     def node_ids(self) -> tuple[str, ...]:
         return self._mesh.node_ids
+
+    def lowering(self, edits: Iterable[Edit]) -> list[Lowering]:
+        """What has to be done before `apply` of these is quick; in any thread."""
+        return self._mesh.heavy(edits)
 
     def apply(self, edits: Iterable[Edit], revision: int, *, everything: bool = False) -> Affected:
         """`everything`: what is not among the edits is gone. `revision`: where the mesh stands with them."""

@@ -74,7 +74,7 @@ class Rule:
         return (*(m for group in (*self.sources, *self.operations) for m in group), *self.when)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class AuthorizationPolicy:
     """ALLOW without rules allows nothing; a rule without anything matches everything."""
 

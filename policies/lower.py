@@ -9,7 +9,7 @@ Source: docs/reference/policy.md (logic, value matching, trust-domain aliases, T
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from itertools import product
 
@@ -36,6 +36,8 @@ from policies.trust_domains import expand_principal, expand_trust_domain
 from policies.values import fold_case, is_template, read_network, read_port
 from policies.workload import MeshSettings
 
+Lowered = Callable[[AuthorizationPolicy], tuple[Clause, ...]]
+
 
 class Dropped(StrEnum):
     """Why a rule has no clause in a program."""
@@ -53,15 +55,24 @@ def lower(
     port: int,
     protocol: Protocol,
     authentication: Authentication = Authentication(),
+    lowered: Lowered | None = None,
 ) -> DecisionProgram:
-    """The program for one port; `selected` is what `select` gave for the workload, in that order."""
+    """The program for one port; `selected` is what `select` gave for the workload, in that order.
+
+    `lowered`: where the clauses of a policy come from, if not from `lower_policy`: who lowers often remembers them.
+    """
+
+    def of(policy: AuthorizationPolicy) -> tuple[Clause, ...]:
+        if lowered is not None:
+            return lowered(policy)
+        return lower_policy(policy, settings, port=port, protocol=protocol)
 
     def clauses(action: Action, *, dry_run: bool = False) -> tuple[Clause, ...]:
         return tuple(
             clause
             for policy in selected
             if policy.action is action and policy.dry_run is dry_run
-            for clause in _lower_policy(policy, settings, port=port, protocol=protocol)
+            for clause in of(policy)
         )
 
     def tried(action: Action) -> tuple[Clause, ...] | None:
@@ -77,7 +88,7 @@ def lower(
         allow_applies=any(policy.action is Action.ALLOW and not policy.dry_run for policy in selected),
         policies=tuple(policy.full_name for policy in selected),
         audit=clauses(Action.AUDIT),
-        delegations=tuple(_delegations(selected, settings, port=port, protocol=protocol)),
+        delegations=tuple(_delegations(selected, settings, of, protocol=protocol)),
         dry_run=DryRun(deny=tried(Action.DENY), allow=tried(Action.ALLOW)),
         authentication=authentication if protocol is Protocol.HTTP else Authentication(),
     )
@@ -157,24 +168,25 @@ def lower_namespace(value: str) -> Text | Glob:
     return ends if isinstance(ends, Present) or "*" not in ends.text else Glob(value)
 
 
-def _lower_policy(
+def lower_policy(
     policy: AuthorizationPolicy, settings: MeshSettings, *, port: int, protocol: Protocol
-) -> Iterable[Clause]:
-    for index in range(len(policy.rules)):
-        lowered = lower_rule(policy, index, settings, port=port, protocol=protocol)
-        if not isinstance(lowered, Dropped):
-            yield from lowered
+) -> tuple[Clause, ...]:
+    """All clauses of a policy for one port; nothing else than what is given here goes into them."""
+    found = (
+        lower_rule(policy, index, settings, port=port, protocol=protocol)
+        for index in range(len(policy.rules))
+    )
+    return tuple(clause for one in found if not isinstance(one, Dropped) for clause in one)
 
 
 def _delegations(
-    selected: Sequence[AuthorizationPolicy], settings: MeshSettings, *, port: int, protocol: Protocol
+    selected: Sequence[AuthorizationPolicy], settings: MeshSettings, lowered: Lowered, *, protocol: Protocol
 ) -> Iterable[Delegation]:
     """One for each provider, in the order of their names."""
     by_provider = dict[str, list[Clause]]()
     for policy in selected:
         if policy.action is Action.CUSTOM:
-            lowered = _lower_policy(policy, settings, port=port, protocol=protocol)
-            by_provider.setdefault(policy.provider, []).extend(lowered)
+            by_provider.setdefault(policy.provider, []).extend(lowered(policy))
     for provider, clauses in sorted(by_provider.items()):
         authorizer = settings.authorizer(provider)
         # an HTTP authorizer cannot judge a TCP connection: Istio leaves it out there

@@ -1,9 +1,14 @@
-"""What is decided about each port of each group of workloads: its program and its mutual TLS, kept until policy changes."""
+"""What is decided about each port of each group of workloads: its program and its mutual TLS, kept until policy changes.
+
+A policy is lowered once for a port, whatever else changes beside it and however many groups it selects; what takes
+long can be done before, in another thread (`heavy`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Final
 
 from ca.revocation import Revocations
 from ca.spiffe_id import TrustDomain
@@ -13,16 +18,36 @@ from controlplane.mesh.selecting import Objects
 from controlplane.resources.service_entry import ServicePort
 from controlplane.resources.workload_entry import WorkloadEntry
 from policies.authorization_policy import AuthorizationPolicy
-from policies.lower import lower
+from policies.lower import lower, lower_policy
 from policies.observe import is_observed, observed, observed_mode
 from policies.peer_authentication import PeerAuthentication, effective_mode
-from policies.program import DecisionProgram, Protocol
+from policies.program import Clause, DecisionProgram, Protocol
 from policies.request_authentication import RequestAuthentication, authentication
 from policies.scope import differing
 from policies.select import select
 from policies.workload import MeshSettings, MtlsMode
+from xds.compile.memo import ByIdentity
 
 Rule = AuthorizationPolicy | PeerAuthentication | RequestAuthentication
+_Place = tuple[int, Protocol]
+_MANY: Final = 50  # rules; more take longer than others should be kept waiting
+
+
+@dataclass(frozen=True, slots=True)
+class Lowering:
+    """A policy for a port: `run` in any thread, then `keep` what it gave, in the mesh's own."""
+
+    policy: AuthorizationPolicy
+    settings: MeshSettings
+    place: _Place
+    known: dict[_Place, tuple[Clause, ...]]
+
+    def run(self) -> tuple[Clause, ...]:
+        port, protocol = self.place
+        return lower_policy(self.policy, self.settings, port=port, protocol=protocol)
+
+    def keep(self, made: tuple[Clause, ...]) -> None:
+        self.known[self.place] = made
 
 
 class Decisions:
@@ -35,6 +60,7 @@ class Decisions:
         self._tokens: Objects[RequestAuthentication] = Objects()
         self.revocations = Revocations()
         self._revoked = planning.revoked(self.revocations)
+        self._clauses: ByIdentity[AuthorizationPolicy, dict[_Place, tuple[Clause, ...]]] = ByIdentity()
 
     @property
     def token_rules(self) -> Objects[RequestAuthentication]:
@@ -54,6 +80,19 @@ class Decisions:
         for table in (self._policies, self._authentications, self._tokens):
             table.remove(key)
         self.touch(rule)
+
+    def heavy(self, rule: Rule) -> list[Lowering]:
+        """What of a rule that is about to be put takes long, and is not done yet."""
+        if not isinstance(rule, AuthorizationPolicy) or len(rule.rules) < _MANY:
+            return []
+        known = self._known_of(rule)
+        places = {place for group in self._selected(rule) for place in group.programs}
+        return [
+            Lowering(rule, self._settings, place, known) for place in sorted(places) if place not in known
+        ]
+
+    def _known_of(self, policy: AuthorizationPolicy) -> dict[_Place, tuple[Clause, ...]]:
+        return self._clauses.get(policy, lambda _: {})
 
     def selects_any(self, rule: Rule) -> bool:
         """Is there a workload it is for?"""
@@ -127,7 +166,16 @@ class Decisions:
         where = (workload.namespace, workload.labels, settings.root_namespace)
         selected = select(self._policies.applying(*where), workload, settings)
         tokens = authentication(self._tokens.applying(*where), workload, settings)
-        program = lower(selected, settings, port=port, protocol=protocol, authentication=tokens)
+
+        def lowered(policy: AuthorizationPolicy) -> tuple[Clause, ...]:
+            known = self._known_of(policy)
+            if (port, protocol) not in known:
+                known[port, protocol] = lower_policy(policy, settings, port=port, protocol=protocol)
+            return known[port, protocol]
+
+        program = lower(
+            selected, settings, port=port, protocol=protocol, authentication=tokens, lowered=lowered
+        )
         if is_observed(workload):
             program = observed(program)
         return replace(program, revoked=self._revoked)

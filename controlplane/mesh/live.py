@@ -26,7 +26,7 @@ from ca.registrations import ANY_AGENT, Registration
 from ca.revocation import Revocations
 from ca.spiffe_id import SpiffeId, TrustDomain
 from controlplane.mesh import planning
-from controlplane.mesh.deciding import Decisions
+from controlplane.mesh.deciding import Decisions, Lowering
 from controlplane.mesh.destinations import Destinations
 from controlplane.mesh.graph import Dirty, Graph, Node, Place
 from controlplane.mesh.members import Members
@@ -173,6 +173,11 @@ class LiveMesh:
             agents |= self._take(edit, was)
         agents |= self._cut_off()
         return Affected(self._settle(), frozenset(agents), frozenset(dirty.gone))
+
+    def heavy(self, edits: Iterable[Edit]) -> list[Lowering]:
+        """What makes `apply` of these quick, once it is done: in another thread, so that nobody waits for it."""
+        rules = (edit.value for edit in edits if isinstance(edit.value, AuthorizationPolicy))
+        return [work for rule in rules for work in self._decisions.heavy(rule)]
 
     def replace_all(self, edits: Iterable[Edit]) -> Affected:
         """As `apply`, and what is not among them is gone: one reading of everything."""
