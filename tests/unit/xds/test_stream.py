@@ -1,4 +1,8 @@
-"""The delta stream's table, row by row; that any interleaving converges is in tests/property."""
+"""The delta stream's table, row by row; that any interleaving converges is in tests/property.
+
+Each test of the protocol names the paragraph it checks; what names none is our own.
+Source: https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol
+"""
 
 from __future__ import annotations
 
@@ -62,6 +66,7 @@ def a_stream(*resources: tuple[str, str, str], first: Any = None) -> DeltaStream
 
 
 def test_nothing_is_sent_before_a_snapshot_is_offered() -> None:
+    """ACK/NACK: "may reply either immediately or when the requested resources are available"."""
     stream = DeltaStream()
     stream.receive(ask(CLUSTER))
     assert pending(stream) == []
@@ -69,33 +74,39 @@ def test_nothing_is_sent_before_a_snapshot_is_offered() -> None:
 
 
 def test_nothing_is_sent_of_a_type_nobody_asked_for() -> None:
+    """Basic Protocol Overview: a response holds "resources that the client has subscribed to"."""
     stream = a_stream((LISTENER, "l", "1"), (CLUSTER, "a", "1"))
     assert [response.type_url for response in pending(stream)] == [CLUSTER]
 
 
 @pytest.mark.parametrize("type_url", [CLUSTER, LISTENER])
 def test_a_first_request_without_names_is_a_wildcard_for_clusters_and_listeners(type_url: str) -> None:
+    """How the client specifies what resources to return: "has never explicitly subscribed to any resource names"."""
     stream = a_stream((type_url, "a", "1"), (type_url, "b", "2"), first=ask(type_url))
     assert sent(only(stream)) == {"a": "1", "b": "2"}
 
 
 @pytest.mark.parametrize("type_url", [ENDPOINTS, ROUTES, EXTENSION])
 def test_other_types_have_no_silent_wildcard(type_url: str) -> None:
+    """The same: the wildcard subscription is there "for Listener and Cluster resource types"."""
     stream = a_stream((type_url, "a", "1"), first=ask(type_url))
     assert pending(stream) == []
 
 
 def test_an_explicit_star_is_a_wildcard_for_any_type() -> None:
+    """The same: "triggered when subscribing to the special name *"."""
     stream = a_stream((ENDPOINTS, "a", "1"), first=ask(ENDPOINTS, "*"))
     assert sent(only(stream)) == {"a": "1"}
 
 
 def test_names_are_sent_and_others_are_not() -> None:
+    """The same: "must supply the requested resources if they exist"."""
     stream = a_stream((ENDPOINTS, "a", "1"), (ENDPOINTS, "b", "1"), first=ask(ENDPOINTS, "a"))
     assert sent(only(stream)) == {"a": "1"}
 
 
 def test_a_response_carries_the_resource_as_an_any_with_its_version() -> None:
+    """Incremental xDS: resources with a name and a version of their own; ACK/NACK: system_version_info."""
     response = only(a_stream((CLUSTER, "a", "7")))
     (resource,) = response.resources
     assert (resource.resource.type_url, resource.resource.value) == (CLUSTER, b"a@7")
@@ -105,12 +116,14 @@ def test_a_response_carries_the_resource_as_an_any_with_its_version() -> None:
 
 
 def test_pending_without_news_is_empty() -> None:
+    """When to send an update: "only … when the resources … have changed"."""
     stream = a_stream((CLUSTER, "a", "1"))
     assert len(pending(stream)) == 1
     assert pending(stream) == []
 
 
 def test_an_ack_settles_the_stream() -> None:
+    """ACK and NACK semantics summary: ACK "signifies successful configuration update"."""
     stream = a_stream((CLUSTER, "a", "1"))
     response = only(stream)
     assert not stream.is_settled
@@ -120,6 +133,7 @@ def test_an_ack_settles_the_stream() -> None:
 
 
 def test_only_what_changed_is_sent_again() -> None:
+    """Grouping Resources into Responses: "a response containing only the changed resource"."""
     stream = a_stream((CLUSTER, "a", "1"), (CLUSTER, "b", "1"))
     stream.receive(ack(only(stream)))
     stream.offer(a_snapshot((CLUSTER, "a", "1"), (CLUSTER, "b", "2")))
@@ -127,6 +141,7 @@ def test_only_what_changed_is_sent_again() -> None:
 
 
 def test_what_left_the_snapshot_is_removed() -> None:
+    """Deleting Resources: "via the removed_resources field of the response"."""
     stream = a_stream((CLUSTER, "a", "1"), (CLUSTER, "b", "1"))
     stream.receive(ack(only(stream)))
     stream.offer(a_snapshot((CLUSTER, "a", "1")))
@@ -136,6 +151,7 @@ def test_what_left_the_snapshot_is_removed() -> None:
 
 
 def test_one_answer_of_a_type_is_open_at_a_time_and_the_newest_snapshot_wins() -> None:
+    """When to send an update: "does not need to send an update until it determines a new version is available"."""
     stream = a_stream((CLUSTER, "a", "1"))
     first = only(stream)
     stream.offer(a_snapshot((CLUSTER, "a", "2")))
@@ -146,6 +162,7 @@ def test_one_answer_of_a_type_is_open_at_a_time_and_the_newest_snapshot_wins() -
 
 
 def test_nonces_differ() -> None:
+    """Basic Protocol Overview: the nonce tells "which response a given request is associated with"."""
     stream = a_stream((CLUSTER, "a", "1"))
     first = only(stream)
     stream.receive(ack(first))
@@ -154,6 +171,7 @@ def test_nonces_differ() -> None:
 
 
 def test_a_stale_nonce_settles_nothing_but_its_names_count() -> None:
+    """Resource updates: a nonce becomes stale; Incremental xDS: a subscription may be changed at any time."""
     stream = a_stream((ENDPOINTS, "a", "1"), (ENDPOINTS, "b", "1"), first=ask(ENDPOINTS, "a"))
     response = only(stream)
     assert stream.receive(ask(ENDPOINTS, "b", response_nonce="older")) is None
@@ -163,6 +181,7 @@ def test_a_stale_nonce_settles_nothing_but_its_names_count() -> None:
 
 
 def test_a_nack_keeps_the_clients_words_and_is_not_answered_by_the_same_again() -> None:
+    """NACK: error_detail; When to send an update: the same again is "needless work"."""
     stream = a_stream((LISTENER, "bad", "1"), first=ask(LISTENER))
     response = only(stream)
     assert stream.receive(nack(response, "no such filter")) == Nacked(
@@ -174,6 +193,7 @@ def test_a_nack_keeps_the_clients_words_and_is_not_answered_by_the_same_again() 
 
 
 def test_a_refused_resource_is_sent_when_its_content_changes() -> None:
+    """NACK: "After a NACK, an API update may succeed at a new version Y"."""
     stream = a_stream((LISTENER, "bad", "1"), first=ask(LISTENER))
     stream.receive(nack(only(stream), "no"))
     stream.offer(a_snapshot((LISTENER, "bad", "2")))
@@ -184,6 +204,7 @@ def test_a_refused_resource_is_sent_when_its_content_changes() -> None:
 
 
 def test_a_refusal_does_not_hold_up_other_names_or_types() -> None:
+    """ACK/NACK: "each resource type has its own version even though all … are being sent on the same stream"."""
     stream = a_stream((LISTENER, "bad", "1"), first=ask(LISTENER))
     stream.receive(nack(only(stream), "no"))
     stream.receive(ask(CLUSTER))
@@ -195,6 +216,7 @@ def test_a_refusal_does_not_hold_up_other_names_or_types() -> None:
 
 
 def test_a_name_that_does_not_exist_is_answered_once_as_removed() -> None:
+    """Knowing When a Requested Resource Does Not Exist: in incremental xDS the server says so by removed_resources."""
     stream = a_stream(first=ask(ENDPOINTS, "ghost"))
     response = only(stream)
     assert list(response.removed_resources) == ["ghost"]
@@ -203,6 +225,7 @@ def test_a_name_that_does_not_exist_is_answered_once_as_removed() -> None:
 
 
 def test_a_name_that_comes_into_being_later_is_sent() -> None:
+    """The same: "if one of those resources springs into existence later, the server must send an update"."""
     stream = a_stream(first=ask(ENDPOINTS, "late"))
     stream.receive(ack(only(stream)))
     stream.offer(a_snapshot((ENDPOINTS, "late", "1")))
@@ -210,6 +233,7 @@ def test_a_name_that_comes_into_being_later_is_sent() -> None:
 
 
 def test_unsubscribed_names_are_not_sent_any_more() -> None:
+    """Unsubscribing From Resources: "via the resource_names_unsubscribe field"."""
     stream = a_stream((ENDPOINTS, "a", "1"), first=ask(ENDPOINTS, "a"))
     stream.receive(ack(only(stream)))
     stream.receive(ask(ENDPOINTS, drop=("a",)))
@@ -218,6 +242,7 @@ def test_unsubscribed_names_are_not_sent_any_more() -> None:
 
 
 def test_a_wildcard_can_be_given_up() -> None:
+    """Unsubscribing From Resources: "it can only unsubscribe from the wildcard as a whole"."""
     stream = a_stream((CLUSTER, "a", "1"), first=ask(CLUSTER, "*"))
     stream.receive(ack(only(stream)))
     stream.receive(ask(CLUSTER, drop=("*",)))
@@ -226,6 +251,7 @@ def test_a_wildcard_can_be_given_up() -> None:
 
 
 def test_a_name_subscribed_to_again_is_sent_again() -> None:
+    """How the client specifies what resources to return: "must resend any newly requested resources, even if … not changed"."""
     # Envoy does this when a cluster warms anew: it has dropped the endpoints
     stream = a_stream((ENDPOINTS, "a", "1"), first=ask(ENDPOINTS, "a"))
     stream.receive(ack(only(stream)))
@@ -234,6 +260,7 @@ def test_a_name_subscribed_to_again_is_sent_again() -> None:
 
 
 def test_what_a_reconnecting_client_holds_is_not_sent_again() -> None:
+    """Incremental xDS: initial_resource_versions, by which a new stream need not send what is held."""
     first = ask(CLUSTER, initial_resource_versions={"a": "1", "b": "1", "c": "1"})
     stream = a_stream((CLUSTER, "a", "1"), (CLUSTER, "b", "2"), first=first)
     response = only(stream)
@@ -242,6 +269,7 @@ def test_what_a_reconnecting_client_holds_is_not_sent_again() -> None:
 
 
 def test_a_reconnecting_client_that_holds_all_is_told_nothing() -> None:
+    """The same; ACK/NACK: "by not resending resources that the client had already seen on the previous stream"."""
     first = ask(CLUSTER, initial_resource_versions={"a": "1"})
     stream = a_stream((CLUSTER, "a", "1"), first=first)
     assert pending(stream) == []
@@ -249,12 +277,14 @@ def test_a_reconnecting_client_that_holds_all_is_told_nothing() -> None:
 
 
 def test_initial_versions_count_only_for_names_the_client_asks_for() -> None:
+    """The same: "only if … the client is not subscribing to a new resource"."""
     first = ask(ENDPOINTS, "a", initial_resource_versions={"a": "1", "other": "1"})
     stream = a_stream((ENDPOINTS, "a", "1"), first=first)
     assert pending(stream) == []
 
 
 def test_responses_come_in_the_order_that_makes_before_it_breaks() -> None:
+    """Eventual consistency considerations: CDS, EDS, LDS, RDS; "make before break"."""
     types = (ROUTES, LISTENER, EXTENSION, ENDPOINTS, CLUSTER)
     stream = DeltaStream()
     for type_url in types:
@@ -306,6 +336,7 @@ def test_a_listener_waits_for_nobody_who_has_no_extensions() -> None:
 
 
 def test_a_cluster_is_removed_only_after_routes_stopped_using_it() -> None:
+    """Eventual consistency considerations: "Stale CDS clusters … can then be removed"."""
     stream = DeltaStream()
     for type_url in (CLUSTER, ROUTES):
         stream.receive(ask(type_url, "*"))
@@ -322,6 +353,7 @@ def test_a_cluster_is_removed_only_after_routes_stopped_using_it() -> None:
 
 
 def test_an_unknown_type_breaks_the_protocol() -> None:
+    """Resource Types: a stream is about types that are served."""
     with pytest.raises(ProtocolError, match="not served"):
         DeltaStream().receive(ask("type.googleapis.com/envoy.config.trace.v3.Tracing"))
 
@@ -332,6 +364,7 @@ def test_a_client_cannot_make_the_server_remember_names_without_end() -> None:
 
 
 def test_the_first_answer_to_a_wildcard_comes_even_when_it_is_empty() -> None:
+    """Knowing When a Requested Resource Does Not Exist: a client waits 15 seconds for what it has not been told."""
     # Envoy asks for listeners only after its clusters were answered
     stream = a_stream()
     response = only(stream)
@@ -341,12 +374,14 @@ def test_the_first_answer_to_a_wildcard_comes_even_when_it_is_empty() -> None:
 
 
 def test_an_ack_may_ask_again_for_what_it_dropped() -> None:
+    """Resource updates: names may change in the request that "ACK/NACKs a specific DiscoveryResponse"."""
     stream = a_stream((ENDPOINTS, "a", "1"), first=ask(ENDPOINTS, "a"))
     stream.receive(ack(only(stream), "a"))
     assert sent(only(stream)) == {"a": "1"}
 
 
 def test_an_ack_may_unsubscribe_what_it_acknowledges() -> None:
+    """The same, and Unsubscribing From Resources."""
     stream = a_stream((ENDPOINTS, "a", "1"), first=ask(ENDPOINTS, "a"))
     stream.receive(ack(only(stream), drop=("a",)))
     assert pending(stream) == []
@@ -355,6 +390,7 @@ def test_an_ack_may_unsubscribe_what_it_acknowledges() -> None:
 
 
 def test_a_name_asked_for_beside_a_wildcard_is_sent_again() -> None:
+    """How the client specifies what resources to return: "continuing the existing subscription to * and adding a new subscription to A"."""
     stream = a_stream((CLUSTER, "a", "1"))
     stream.receive(ack(only(stream)))
     stream.receive(ask(CLUSTER, "a"))
@@ -362,6 +398,7 @@ def test_a_name_asked_for_beside_a_wildcard_is_sent_again() -> None:
 
 
 def test_going_back_after_a_refusal_is_sent_for_the_client_may_have_taken_it() -> None:
+    """ACK and NACK semantics summary: after a NACK the version in use "may not be an older version"."""
     # Envoy takes the good resources of a response it refuses
     stream = a_stream((LISTENER, "l", "1"), first=ask(LISTENER))
     stream.receive(ack(only(stream)))
@@ -373,6 +410,7 @@ def test_going_back_after_a_refusal_is_sent_for_the_client_may_have_taken_it() -
 
 
 def test_a_refused_removal_is_not_sent_for_ever() -> None:
+    """When to send an update: the same again "could have a severe performance impact"."""
     stream = a_stream((CLUSTER, "a", "1"))
     stream.receive(ack(only(stream)))
     stream.offer(a_snapshot())
@@ -381,6 +419,7 @@ def test_a_refused_removal_is_not_sent_for_ever() -> None:
 
 
 def test_a_cluster_stays_while_the_last_good_listener_may_use_it() -> None:
+    """Eventual consistency considerations, with a NACK between: what is still referenced is not stale."""
     stream = DeltaStream()
     for type_url in (CLUSTER, LISTENER):
         stream.receive(ask(type_url))
@@ -399,6 +438,7 @@ def test_a_cluster_stays_while_the_last_good_listener_may_use_it() -> None:
 
 
 def test_it_is_not_settled_before_every_offered_type_was_asked_for() -> None:
+    """Aggregated Discovery Service: types are asked for one after another on one stream."""
     stream = a_stream((CLUSTER, "a", "1"), (LISTENER, "l", "1"))
     stream.receive(ack(only(stream)))
     assert not stream.is_settled
@@ -408,6 +448,7 @@ def test_it_is_not_settled_before_every_offered_type_was_asked_for() -> None:
 
 
 def test_a_changed_cluster_takes_its_endpoints_along() -> None:
+    """Resource warming: "completed only when a new ClusterLoadAssignment response is supplied … even though there is no change"."""
     # it warms until endpoints come, and Envoy does not ask for them anew
     endpoints = (ENDPOINTS, "a", "1")
     stream = DeltaStream()
@@ -425,6 +466,7 @@ def test_a_changed_cluster_takes_its_endpoints_along() -> None:
 
 
 def test_a_cluster_changed_while_its_endpoints_are_open_takes_them_along_later() -> None:
+    """Resource warming: the same, later."""
     stream = DeltaStream()
     stream.receive(ask(CLUSTER))
     stream.receive(ask(ENDPOINTS, "a"))
@@ -439,6 +481,7 @@ def test_a_cluster_changed_while_its_endpoints_are_open_takes_them_along_later()
 
 @pytest.mark.parametrize("type_url", [EXTENSION, ROUTES])
 def test_what_a_draining_listener_may_still_use_is_not_removed(type_url: str) -> None:
+    """Deleting Resources: children go "implicitly by parent resources being changed"."""
     # Envoy answers 500 on live connections when an extension's configuration is taken away
     stream = DeltaStream()
     stream.receive(ask(LISTENER))
@@ -464,3 +507,65 @@ def test_a_client_that_never_asks_for_the_runtime_is_settled_without_it() -> Non
     stream.receive(ask(RUNTIME, "pylis"))
     assert not stream.is_settled
     assert sent(only(stream)) == {"pylis": "1"}
+
+
+def test_a_wildcard_of_old_goes_on_beside_a_name_until_it_is_given_up() -> None:
+    """How the client specifies what resources to return: the example "in incremental", step by step."""
+    stream = a_stream((CLUSTER, "a", "1"), (CLUSTER, "b", "1"), first=ask(CLUSTER))
+    stream.receive(ack(only(stream)))
+    stream.receive(ask(CLUSTER, "a"))  # continues "*" and adds a
+    response = only(stream)
+    assert sent(response) == {"a": "1"}
+    stream.receive(ack(response))
+    stream.receive(ask(CLUSTER, drop=("*",)))  # continues a
+    stream.offer(a_snapshot((CLUSTER, "a", "2"), (CLUSTER, "b", "2")))
+    response = only(stream)
+    assert sent(response) == {"a": "2"}
+    stream.receive(ack(response))
+    stream.receive(ask(CLUSTER, drop=("a",)))  # nothing is left, and that is no wildcard
+    stream.offer(a_snapshot((CLUSTER, "a", "3"), (CLUSTER, "b", "3")))
+    assert pending(stream) == []
+
+
+def test_no_resource_carries_a_time_to_live() -> None:
+    """TTL: "the last known configuration received by Envoy will persist"; so there are no heartbeats to miss."""
+    stream = a_stream((CLUSTER, "a", "1"), (LISTENER, "l", "1"))
+    stream.receive(ask(LISTENER))
+    answers = pending(stream)
+    assert [r.type_url for r in answers] == [CLUSTER, LISTENER]
+    assert not any(resource.HasField("ttl") for answer in answers for resource in answer.resources)
+
+
+def test_a_node_that_changes_on_an_open_stream_changes_nothing() -> None:
+    """Basic Protocol Overview: "It is sufficient to only check the first message for the node identifier"."""
+    stream = a_stream((CLUSTER, "a", "1"))
+    stream.receive(ack(only(stream)))
+    stream.receive(ask(CLUSTER, node={"id": "bank/vault", "metadata": {"fields": {}}}))
+    assert pending(stream) == []
+    assert stream.is_settled
+
+
+def test_other_endpoints_are_told_by_endpoints_alone() -> None:
+    """Grouping Resources into Responses, and Resource warming: nothing warms for it."""
+    stream = a_stream((CLUSTER, "a", "1"), (ENDPOINTS, "a", "1"), (LISTENER, "l", "1"))
+    for first in (ask(ENDPOINTS, "a"), ask(LISTENER)):
+        stream.receive(first)
+    for response in pending(stream):
+        stream.receive(ack(response))
+    stream.offer(a_snapshot((CLUSTER, "a", "1"), (ENDPOINTS, "a", "2"), (LISTENER, "l", "1")))
+    response = only(stream)
+    assert (response.type_url, sent(response)) == (ENDPOINTS, {"a": "2"})
+
+
+def test_an_extension_is_told_by_itself_to_those_who_asked_for_it() -> None:
+    """Grouping Resources into Responses, for ECDS: no listener moves with it."""
+    stream = a_stream((LISTENER, "l", "1"), (EXTENSION, "rbac:a", "1"), (EXTENSION, "rbac:b", "1"))
+    for first in (ask(LISTENER), ask(EXTENSION, "rbac:a")):
+        stream.receive(first)
+    for response in pending(stream):
+        stream.receive(ack(response))
+    for response in pending(stream):
+        stream.receive(ack(response))
+    stream.offer(a_snapshot((LISTENER, "l", "1"), (EXTENSION, "rbac:a", "2"), (EXTENSION, "rbac:b", "2")))
+    response = only(stream)
+    assert (response.type_url, sent(response)) == (EXTENSION, {"rbac:a": "2"})
