@@ -15,7 +15,7 @@ MAKEFLAGS += -q
 RUN := +
 endif
 
-.PHONY: churn test-rotation fuzz-api conformance fuzz venv dev demo demo-run demo-docker test-docker bench-docker test test-peers check golden schema bench bench-scale soak clean test-envoy-cases test-envoy-random
+.PHONY: churn test-rotation fuzz-api conformance fuzz venv dev demo demo-run demo-docker test-docker test-vm bench-docker test test-peers check golden schema bench bench-scale soak clean test-envoy-cases test-envoy-random
 
 venv: $(VENV)/.users
 
@@ -68,6 +68,13 @@ test-docker: dev
 	@docker build -q -t pylis:latest --target pylis . >/dev/null
 	@docker build -q -t pylis-agent:latest --target agent . >/dev/null
 	@PYLIS_TEST_DOCKER=1 $(BIN)/python -m pytest tests/docker tests/integration/identity/test_containers.py -p no:randomly $(ARGS)
+
+# machines of namespaces, each with a systemd of its own: root, systemd, nftables and iproute2
+test-vm: dev
+	@for program in unshare nsenter ip nft systemctl; do command -v $$program >/dev/null || { \
+	echo "make test-vm needs $$program (Debian: apt-get install systemd nftables iproute2)" >&2; exit 1; }; done
+	@PYLIS_TEST_VM=1 unshare --net --pid --fork --mount-proc --kill-child sh -c 'ip link set lo up && exec "$$@"' sh \
+	$(BIN)/python -m pytest tests/vm -p no:randomly $(ARGS)
 
 bench-docker: dev
 	@docker build -q -t pylis:latest --target pylis . >/dev/null

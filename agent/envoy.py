@@ -79,7 +79,12 @@ def command(path: str, directory: Path, spec: WorkloadSpec, sidecar: Sidecar) ->
     with contextlib.suppress(FileNotFoundError):
         Path(sidecar.admin_socket).unlink()
     write_private(file, json.dumps(bootstrap(sidecar), indent=1).encode())
-    return [path, "-c", str(file), "--disable-hot-restart", "--concurrency", "1",
+    return [path, *arguments(file)]
+
+
+def arguments(file: Path) -> list[str]:
+    """Of every Envoy of a machine; `file` is its bootstrap."""
+    return ["-c", str(file), "--disable-hot-restart", "--concurrency", "1",
             "--log-level", "warning", "--file-flush-interval-msec", "100",
             "--drain-time-s", str(_LISTENER_DRAIN_SECONDS), "--drain-strategy", "immediate"]  # fmt: skip
 
@@ -111,10 +116,10 @@ async def drain(admin: Path, seconds: float) -> None:
 
 
 async def _ask(admin: Path, method: str, path: str) -> str:
-    return await asyncio.to_thread(_ask_admin, admin, method, path)
+    return await asyncio.to_thread(ask_admin, admin, method, path)
 
 
-def _ask_admin(admin: Path, method: str, path: str) -> str:
+def ask_admin(admin: Path, method: str, path: str) -> str:
     """Raises: OSError, HTTPException; also when Envoy answers anything but 200."""
     connection = _AdminConnection("admin", timeout=_ADMIN_SECONDS)
     connection.path = admin

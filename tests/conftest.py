@@ -10,3 +10,5 @@ import pytest
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if os.environ.get("PYLIS_TEST_DOCKER") != "1":
         terminalreporter.write_line("not run here: tests/docker, on a real engine (make test-docker)")
+    if os.environ.get("PYLIS_TEST_VM") != "1":
+        terminalreporter.write_line("not run here: tests/vm, on machines with systemd (make test-vm)")

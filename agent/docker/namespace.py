@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-from agent.docker import rules
+from agent import rules
 
 _SECONDS: Final = 10
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from agent.bootstrap import Sidecar, bootstrap
 from agent.docker.container import AGENT, PROJECT, SIDECAR_OF, SPEC, STARTED, Container
-from agent.docker.rules import MARK, PROXY_UID
+from agent.rules import MARK, PROXY_UID
 
 IMAGE: Final = "envoyproxy/envoy:v1.40.0"
 RUN: Final = "/run/pylis"

@@ -13,6 +13,13 @@ from controlplane.cli.output import columns, emit, format_option
 
 _TABLE: Final = {
     "run": ("agent.command:run", "Join the mesh and keep this machine's workloads in it."),
+    "install": (
+        "agent.vm.command:install",
+        "Mesh this machine (a VM): agent, Envoy and interception as systemd units.",
+    ),
+    "try": ("agent.vm.command:try_", "Load the rules that were installed, on trial."),
+    "confirm": ("agent.vm.command:confirm", "Keep the rules on trial; unconfirmed, they are taken back."),
+    "uninstall": ("agent.vm.command:uninstall", "Take this machine out of the mesh, whole."),
     "list": ("controlplane.cli.agents:list_agents", "The agents that joined."),
     "ban": ("controlplane.cli.agents:ban", "Cut an agent off; it cannot join again."),
     "evict": ("controlplane.cli.agents:evict", "Cut an agent off; it may join again with fresh evidence."),

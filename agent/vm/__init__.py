@@ -1,0 +1,1 @@
+"""A whole machine (a VM) as one workload: agent, Envoy and interception as systemd units."""
