@@ -58,25 +58,36 @@ class TokenUri:
         return cls(found["token"], found["module-path"], pin)
 
 
+def open_session(uri: TokenUri, package: str) -> Any:
+    """A session that is logged in. Raises: KeystoreError when the module, the token or the PIN is wrong.
+
+    `package`: what needs it, for whoever lacks python-pkcs11.
+    """
+    try:
+        import pkcs11
+    except ImportError as error:
+        raise KeystoreError(
+            f"{package} in a PKCS#11 module need one more package: pip install 'pylis[pkcs11]'"
+        ) from error
+    try:
+        token: Any = pkcs11.lib(uri.module).get_token(token_label=uri.token)
+        try:
+            return token.open(user_pin=uri.pin, rw=True)
+        except pkcs11.UserAlreadyLoggedIn:  # by another session of this process, whose login holds for all
+            return token.open(rw=True)
+    except (pkcs11.PKCS11Error, RuntimeError) as error:
+        raise KeystoreError(f"cannot use token {uri.token} of {uri.module}: {_why(error)}") from error
+
+
 class Pkcs11Keystore(FileKeystore):
     """One session, used by one thread at a time."""
 
     def __init__(self, uri: TokenUri, directory: Path) -> None:
         """Raises: KeystoreError when the module, the token or the PIN is wrong."""
         super().__init__(directory)
-        try:
-            import pkcs11
-        except ImportError as error:
-            raise KeystoreError(
-                "keys in a PKCS#11 module need one more package: pip install 'pylis[pkcs11]'"
-            ) from error
         self._lock = threading.Lock()
         self._where = f"token {uri.token} of {uri.module}"
-        try:
-            token: Any = pkcs11.lib(uri.module).get_token(token_label=uri.token)
-            self._session: Any = token.open(user_pin=uri.pin, rw=True)
-        except (pkcs11.PKCS11Error, RuntimeError) as error:
-            raise KeystoreError(f"cannot use {self._where}: {_why(error)}") from error
+        self._session = open_session(uri, "keys")
 
     def create_key(self, name: str, kind: KeyType) -> PrivateKey:
         from pkcs11 import PKCS11Error

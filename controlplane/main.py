@@ -57,6 +57,7 @@ from controlplane.store.port import Store, UnavailableError, UnusableError
 from controlplane.store.postgres import PostgresStore
 from controlplane.store.shared_keystore import SharedKeystore
 from controlplane.store.sqlite import SqliteStore
+from controlplane.store.vault import EnvelopeKey
 from controlplane.svid_callers import SvidCallers
 from controlplane.tallies import Tallies
 from controlplane.trials import Trials
@@ -303,7 +304,7 @@ def _documents(authority: CertificateAuthority, people: People) -> dict[str, Cal
     }
 
 
-async def _open_store(config: Config, outer: bytes) -> Store:
+async def _open_store(config: Config, outer: EnvelopeKey) -> Store:
     if config.store == MEMORY_STORE:
         return MemoryStore()
     if config.is_shared:

@@ -51,7 +51,10 @@ def backup(file: Path, data_dir: Path) -> None:
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
 @_store
-def restore(file: Path, data_dir: Path) -> None:
+@click.option(
+    "--envelope-key", default="", envvar="PYLIS_ENVELOPE_KEY", metavar="pkcs11:…", help="As the server's."
+)
+def restore(file: Path, data_dir: Path, envelope_key: str) -> None:
     """Put a backup in the store's place. The server must not run; the old store is kept beside it.
 
     Revisions go on far above the backup's, so that every client that watches lists anew.
@@ -62,9 +65,11 @@ def restore(file: Path, data_dir: Path) -> None:
     """
     from controlplane.store.port import UnusableError
     from controlplane.store.sqlite import restored
+    from controlplane.store.vault import outer_key
 
     try:
-        kept, revision = asyncio.run(restored(file, data_dir / "store.db"))
+        outer = outer_key(data_dir / "envelope.key", envelope_key)
+        kept, revision = asyncio.run(restored(file, data_dir / "store.db", outer))
     except UnusableError as error:
         raise Failure(str(error), hint="stop the server first; is the envelope key the backup's?") from error
     click.echo(f"restored at revision {revision}" + (f"; the store before is {kept}" if kept else ""))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
 import sys
 from collections.abc import Coroutine
@@ -121,6 +120,13 @@ if TYPE_CHECKING:
     help="A Unix socket through which the container agent joins without a token; whoever opens it is that agent.",
 )
 @click.option(
+    "--envelope-key",
+    default="",
+    envvar="PYLIS_ENVELOPE_KEY",
+    metavar="pkcs11:…",
+    help="Seals secrets in the store by a key in a module: pkcs11:token=T?module-path=M&pin-source=file:F.",
+)
+@click.option(
     "--envelope-key-file",
     type=click.Path(path_type=Path, dir_okay=False),
     envvar="PYLIS_ENVELOPE_KEY_FILE",
@@ -132,7 +138,7 @@ def server(
     data_dir: Path, store: str, api: str, xds: str, trust_domain: str, root_namespace: str,
     path_normalization: str, mesh_config: Path | None, access_log: str, advertise: str, jwt_issuer: str,
     node_attestation: Path | None, people: Path | None,
-    container_agents: tuple[str, ...], join_socket: Path | None, envelope_key_file: Path | None,
+    container_agents: tuple[str, ...], join_socket: Path | None, envelope_key: str, envelope_key_file: Path | None,
     authority: AuthorityConfig,
 ) -> None:  # fmt: skip
     """Run the control plane: the policy API, the CA, and xDS for the sidecars.
@@ -200,7 +206,7 @@ def server(
         granted,
         join_socket,
         authority,
-        os.environ.get("PYLIS_ENVELOPE_KEY", ""),
+        envelope_key,
         envelope_key_file,
         people,
     )

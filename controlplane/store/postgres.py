@@ -35,7 +35,7 @@ from controlplane.store.port import (
 )
 from controlplane.store.schema import HISTORY_KEPT, LATEST, NewerSchemaError, steps
 from controlplane.store.transaction import Batch, Create, Delete, Note, Replace, Write
-from controlplane.store.vault import Vault
+from controlplane.store.vault import EnvelopeKey, Vault
 
 CHANNEL: Final = "pylis"
 LOOK_SECONDS: Final = 5.0  # between looks that nothing asked for
@@ -79,7 +79,7 @@ class PostgresStore:
 
     @classmethod
     async def open(
-        cls, dsn: str, outer: bytes, clock: Callable[[], str] = utc_now, *, follow: bool = True
+        cls, dsn: str, outer: EnvelopeKey, clock: Callable[[], str] = utc_now, *, follow: bool = True
     ) -> Self:
         """`outer`: the envelope key all servers share; not to `follow`: to read and write only, without watches.
 
@@ -392,7 +392,7 @@ async def migrate(db: Any, to: int = LATEST) -> None:
             await db.execute("INSERT INTO schema_version VALUES ($1)", version)
 
 
-async def _vault(db: Any, outer: bytes) -> Vault:
+async def _vault(db: Any, outer: EnvelopeKey) -> Vault:
     """Raises: UnusableError for a wrong envelope key."""
     made, wrapped = Vault.create(outer)
     query = "INSERT INTO meta VALUES ('data_key', $1) ON CONFLICT DO NOTHING RETURNING value"

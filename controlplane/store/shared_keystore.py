@@ -17,6 +17,7 @@ from ca.errors import KeystoreError
 from ca.keys import KeyType, PrivateKey, key_pem, load_key, new_key_of
 from controlplane.store.port import Key, NotFoundError, StoreError
 from controlplane.store.postgres import PostgresStore
+from controlplane.store.vault import EnvelopeKey
 
 RESOURCE: Final = "authorities.internal"
 CALL_SECONDS: Final = 20.0
@@ -27,14 +28,14 @@ _Result = TypeVar("_Result")
 class SharedKeystore:
     """Make it with `open`, end it with `close`."""
 
-    def __init__(self, dsn: str, outer: bytes) -> None:
+    def __init__(self, dsn: str, outer: EnvelopeKey) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="keystore", daemon=True)
         self._thread.start()
         self._store = self._wait(PostgresStore.open(dsn, outer, follow=False))
 
     @classmethod
-    async def open(cls, dsn: str, outer: bytes) -> Self:
+    async def open(cls, dsn: str, outer: EnvelopeKey) -> Self:
         """Raises: UnusableError."""
         return await asyncio.to_thread(cls, dsn, outer)
 

@@ -36,7 +36,7 @@ from controlplane.store.port import (
 from controlplane.store.resident import Resident
 from controlplane.store.schema import HISTORY_KEPT, migrate_sqlite
 from controlplane.store.transaction import Batch, Create, Delete, Note, Replace, Write
-from controlplane.store.vault import Vault
+from controlplane.store.vault import EnvelopeKey, Vault
 
 _Result = TypeVar("_Result")
 _EVENT: Final = "change, resource, namespace, name, value, created, revision, minor, time, author"
@@ -58,7 +58,9 @@ class SqliteStore:
         self._committer = Committer(self._persist)
 
     @classmethod
-    async def open(cls, path: Path, outer: bytes | None = None, clock: Callable[[], str] = utc_now) -> Self:
+    async def open(
+        cls, path: Path, outer: EnvelopeKey | None = None, clock: Callable[[], str] = utc_now
+    ) -> Self:
         """`outer`: the envelope key; None: the one in the file beside it. Raises: UnusableError."""
         thread = ThreadPoolExecutor(1, "sqlite")
         try:
@@ -186,7 +188,7 @@ class SqliteStore:
 class _File:
     """The connection and what was read at the start; every method runs on the store's one thread."""
 
-    def __init__(self, path: Path, outer: bytes | None, thread: ThreadPoolExecutor) -> None:
+    def __init__(self, path: Path, outer: EnvelopeKey | None, thread: ThreadPoolExecutor) -> None:
         self.thread = thread
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         path.touch(mode=0o600)
@@ -202,7 +204,7 @@ class _File:
             os.close(self._lock)
             raise
 
-    def _start(self, path: Path, outer: bytes | None) -> None:
+    def _start(self, path: Path, outer: EnvelopeKey | None) -> None:
         self.db.execute("PRAGMA journal_mode=WAL")
         self.db.execute("PRAGMA synchronous=FULL")
         migrate_sqlite(self.db)
@@ -307,7 +309,7 @@ class _File:
         return Event(Change(row[0]), self._record(row[1:7]), bool(row[7]), row[8], row[9])
 
 
-async def restored(backup: Path, path: Path) -> tuple[Path | None, int]:
+async def restored(backup: Path, path: Path, outer: EnvelopeKey | None = None) -> tuple[Path | None, int]:
     """Puts a backup in a store's place; where the old one is kept, and the revision. Raises: UnusableError."""
 
     def work() -> tuple[Path | None, int]:
@@ -326,7 +328,7 @@ async def restored(backup: Path, path: Path) -> tuple[Path | None, int]:
                     raise sqlite3.DatabaseError(f"the backup is damaged ({found})")
                 wrapped = db.execute("SELECT value FROM meta WHERE name='data_key'").fetchone()
                 if wrapped is not None:
-                    Vault.open(vaults.outer_key(path.with_name("envelope.key")), wrapped[0])
+                    Vault.open(outer or vaults.outer_key(path.with_name("envelope.key")), wrapped[0])
                 db.execute("UPDATE counter SET revision = revision + ?", (RESTORED_AHEAD,))
                 (revision,) = db.execute("SELECT revision FROM counter").fetchone()
                 db.execute("INSERT OR REPLACE INTO meta VALUES ('floor', ?)", (str(revision),))

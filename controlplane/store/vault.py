@@ -1,6 +1,7 @@
 """Encryption at rest: secret material is sealed before it reaches a disk or another machine.
 
-Envelope: a key-encryption key from outside (file or environment, 32 bytes) wraps one data key that the store keeps.
+Envelope: a key-encryption key from outside (file or environment, 32 bytes; or in a PKCS#11 token) wraps one data key
+that the store keeps.
 A record's text is sealed by AES-256-GCM with the record's key as associated data: a sealed text that was moved to
 another name does not open. Changing the outer key rewraps the data key and touches no record.
 """
@@ -14,7 +15,7 @@ import hmac
 import json
 import os
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -22,9 +23,28 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from ca.keystore import write_private
 from controlplane.store.port import Key, UnusableError
 
+SCHEME: Final = "pkcs11:"
 SEALED_RESOURCES: Final = frozenset({"secrets", "authorities.internal", "signingkeys.internal"})
+WRAPPED_AS: Final = b"pylis data key"
 _PREFIX: Final = '{"sealed":"'
 _NONCE: Final = 12
+
+
+class WrongKeyError(Exception):
+    """What is to be unwrapped was wrapped by another key."""
+
+
+class HeldKey(Protocol):
+    """An envelope key that others hold."""
+
+    def wrap(self, data_key: bytes) -> bytes: ...
+
+    def unwrap(self, wrapped: bytes) -> bytes:
+        """Raises: WrongKeyError."""
+        ...
+
+
+EnvelopeKey = bytes | HeldKey
 
 
 class Vault:
@@ -35,13 +55,13 @@ class Vault:
         self.audit_key = hmac.new(data_key, b"pylis audit seal", hashlib.sha256).digest()
 
     @classmethod
-    def create(cls, outer: bytes) -> tuple[Self, str]:
+    def create(cls, outer: EnvelopeKey) -> tuple[Self, str]:
         """A new data key, and its wrapped form for the store."""
         data_key = AESGCM.generate_key(256)
         return cls(data_key), _wrap(outer, data_key)
 
     @classmethod
-    def open(cls, outer: bytes, wrapped: str) -> Self:
+    def open(cls, outer: EnvelopeKey, wrapped: str) -> Self:
         """Raises: UnusableError when `outer` is not the key this store was made with."""
         return cls(_unwrap(outer, wrapped))
 
@@ -64,16 +84,20 @@ class Vault:
             raise UnusableError(f"{key} cannot be decrypted: the store was changed; restore it") from error
 
 
-def rewrap(old: bytes, new: bytes, wrapped: str) -> str:
+def rewrap(old: EnvelopeKey, new: EnvelopeKey, wrapped: str) -> str:
     """The data key under another outer key. Raises: UnusableError."""
     return _wrap(new, _unwrap(old, wrapped))
 
 
-def outer_key(path: Path, given: str = "") -> bytes:
-    """The key-encryption key: `given` (base64, from the environment), else the file, made when it is missing.
+def outer_key(path: Path, given: str = "") -> EnvelopeKey:
+    """The key-encryption key: `given` (base64 or pkcs11:…), else the file, made when it is missing.
 
     Raises: UnusableError.
     """
+    if given.startswith(SCHEME):
+        from controlplane.store.token_envelope import TokenEnvelope
+
+        return TokenEnvelope.open(given)
     try:
         if given:
             return _decode(given, "PYLIS_ENVELOPE_KEY")
@@ -97,15 +121,19 @@ def _decode(text: str, where: str) -> bytes:
     return key
 
 
-def _wrap(outer: bytes, data_key: bytes) -> str:
-    nonce = os.urandom(_NONCE)
-    return base64.b64encode(nonce + AESGCM(outer).encrypt(nonce, data_key, b"pylis data key")).decode()
+def _wrap(outer: EnvelopeKey, data_key: bytes) -> str:
+    if isinstance(outer, bytes):
+        nonce = os.urandom(_NONCE)
+        return base64.b64encode(nonce + AESGCM(outer).encrypt(nonce, data_key, WRAPPED_AS)).decode()
+    return base64.b64encode(outer.wrap(data_key)).decode()
 
 
-def _unwrap(outer: bytes, wrapped: str) -> bytes:
+def _unwrap(outer: EnvelopeKey, wrapped: str) -> bytes:
     try:
         data = base64.b64decode(wrapped, validate=True)
-        return AESGCM(outer).decrypt(data[:_NONCE], data[_NONCE:], b"pylis data key")
-    except (ValueError, InvalidTag) as error:
+        if isinstance(outer, bytes):
+            return AESGCM(outer).decrypt(data[:_NONCE], data[_NONCE:], WRAPPED_AS)
+        return outer.unwrap(data)
+    except (ValueError, InvalidTag, WrongKeyError) as error:
         text = "the envelope key is not the one this store was made with; give the right one"
-        raise UnusableError(f"{text} (--envelope-key-file, PYLIS_ENVELOPE_KEY)") from error
+        raise UnusableError(f"{text} (--envelope-key, --envelope-key-file, PYLIS_ENVELOPE_KEY)") from error

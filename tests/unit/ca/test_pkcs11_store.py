@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,39 +17,17 @@ from ca.rotation import Family, Status
 from ca.service import CaSettings, CertificateAuthority
 from ca.spiffe_id import SpiffeId, TrustDomain
 from ca.verify import svid_problems
+from tests.unit.softhsm import MODULE, without_softhsm
 
-MODULES = [Path("/usr/lib/softhsm/libsofthsm2.so"), Path("/usr/lib64/pkcs11/libsofthsm2.so")]
-MODULE = next((path for path in MODULES if path.exists()), None)
-TOOL = shutil.which("softhsm2-util")
-pytestmark = pytest.mark.skipif(
-    MODULE is None or TOOL is None,
-    reason="no SoftHSM on this machine: PKCS#11 was not tried (apt-get install softhsm2)",
-)
+pytestmark = without_softhsm
+
 TD = TrustDomain.parse("example.org")
 ID = SpiffeId.parse("spiffe://example.org/ns/shop/sa/orders")
 
 
-@pytest.fixture(scope="module")
-def uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """One token for all: the module reads its settings once a process."""
-    directory = tmp_path_factory.mktemp("hsm")
-    (directory / "tokens").mkdir()
-    (directory / "softhsm2.conf").write_text(
-        f"directories.tokendir = {directory}/tokens\nlog.level = ERROR\n"
-    )
-    (directory / "pin").write_text("1234\n")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SOFTHSM2_CONF", str(directory / "softhsm2.conf"))
-        subprocess.run(
-            [str(TOOL), "--init-token", "--free", "--label", "pylis", "--pin", "1234", "--so-pin", "0000"],
-            check=True, capture_output=True,
-        )  # fmt: skip
-        yield f"pkcs11:token=pylis?module-path={MODULE}&pin-source=file:{directory}/pin"
-
-
 @pytest.fixture
-def keystore(uri: str, tmp_path: Path) -> Iterator[Pkcs11Keystore]:
-    one = Pkcs11Keystore(TokenUri.parse(uri), tmp_path / "ca")
+def keystore(softhsm: str, tmp_path: Path) -> Iterator[Pkcs11Keystore]:
+    one = Pkcs11Keystore(TokenUri.parse(softhsm), tmp_path / "ca")
     yield one
     one.close()
 
@@ -91,10 +67,10 @@ def test_a_key_does_not_leave_its_token(keystore: Pkcs11Keystore) -> None:
             ask()
 
 
-def test_a_wrong_pin_token_or_module_is_told(uri: str, tmp_path: Path) -> None:
+def test_a_wrong_pin_token_or_module_is_told(softhsm: str, tmp_path: Path) -> None:
     for wrong in (
-        uri.replace("token=pylis", "token=other"),
-        uri.replace(str(MODULE), "/nonexistent.so"),
+        softhsm.replace("token=pylis", "token=other"),
+        softhsm.replace(str(MODULE), "/nonexistent.so"),
         f"pkcs11:token=pylis?module-path={MODULE}&pin-value=9999",
     ):
         with pytest.raises(KeystoreError, match="cannot use") as told:
