@@ -252,6 +252,41 @@ def test_edits_one_by_one_end_where_one_reading_ends(batches: list[list[tuple[ob
                 assert compiled[node][1] == compile_plan(plan)
 
 
+def a_shop() -> list[object]:
+    """Everybody may call everybody: three services in two namespaces, of which agents watch some replicas."""
+    one = ServicePort(80, "http", PortProtocol.HTTP), ServicePort(81, "tcp", PortProtocol.TCP)
+    found: list[object] = [
+        ServiceEntry("shop" if host != "c.shop" else "ops", host[0], (host,), one, {"app": host[0]})
+        for host in HOSTS
+    ]
+    places = (Locality("eu", "1"), Locality("eu", "2"), Locality("us", "1"), Locality())
+    for n, name in enumerate("vwxy"):
+        namespace, account = ("shop", "ops")[n % 2], "abca"[n]
+        layout = CAPTURED if name == "x" else SidecarLayout({}, "127.0.0.1:9002")
+        watched = AGENTS[n] if n < 2 else ""
+        found.append(
+            WorkloadEntry(
+                namespace, name, f"10.0.0.{n}", account, {}, {"app": account}, layout, places[n], watched
+            )
+        )
+    return found
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(st.one_of(destination_rules, sidecars, presences), st.booleans()), max_size=12))
+def test_how_services_are_reached_follows_every_edit(edits: list[tuple[object, bool]]) -> None:
+    store, live = Store(), LiveMesh(SETTINGS)
+    live.apply([store.write(value, delete=False) for value in a_shop()])
+    before = plans(live, live.node_ids)
+    assert all(plan is not None and plan.destinations for plan in before.values())
+    for value, delete in edits:
+        affected = live.apply([store.write(value, delete=delete)])
+        now = plans(Planner(store.mesh), live.node_ids)
+        assert plans(live, live.node_ids) == now
+        assert affected.nodes == {node for node in now if now[node] != before[node]}
+        before = now
+
+
 @settings(max_examples=60)
 @given(changes, st.sampled_from(sorted(KEYS)))
 def test_keys_concern_those_whose_rules_need_them(
