@@ -28,7 +28,7 @@ NEAR, FAR = Locality("eu", "a"), Locality("us", "a")
 
 
 class App:
-    """Answers each request with a status and its name; `hold` it to answer later."""
+    """Answers each request with a status and its name, once `go` is set; status 0: hangs up on it."""
 
     def __init__(self, name: str, status: int = 200) -> None:
         self.name, self.status, self.asked = name, status, 0
@@ -53,6 +53,8 @@ class App:
             while await reader.readuntil(b"\r\n\r\n"):
                 self.asked += 1
                 await self.go.wait()
+                if not self.status:
+                    break
                 body = self.name.encode()
                 writer.write(
                     b"HTTP/1.1 %d x\r\ncontent-length: %d\r\n\r\n%b" % (self.status, len(body), body)
@@ -154,6 +156,15 @@ async def test_an_endpoint_that_fails_is_left_out(caller: Caller) -> None:
     assert answers.count((503, "bad")) == bad.asked == 1
     assert answers.count((200, "good")) == 19
     for app in (good, bad):
+        await app.stop()
+
+
+async def test_a_request_that_may_have_reached_an_application_is_not_sent_again(caller: Caller) -> None:
+    apps = [App("one", 0), App("two", 0)]
+    await caller.told({}, *[Endpoint(await app.start()) for app in apps])
+    assert (await caller.get())[0] == 503
+    assert sum(app.asked for app in apps) == 1
+    for app in apps:
         await app.stop()
 
 

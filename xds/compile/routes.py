@@ -16,7 +16,7 @@ _ROUTE: Final = "envoy.config.route.v3"
 _PREVIOUS: Final = "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
 OUT_OF_SCOPE: Final = (
     "pylis: this workload may call no service of that name and port; "
-    "it is not registered, or no policy allows it (see: pylis explain)\n"
+    "it is not registered, no policy allows it, or a Sidecar leaves it out (see: pylis explain)\n"
 )
 
 
