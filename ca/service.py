@@ -1,34 +1,34 @@
 """The certificate authority of one trust domain: owns the authorities, issues, rotates them.
 
 The root signs nothing but issuing authorities; an issuing authority lives a day, replaced at half of it. What
-happens to authorities is in `rotation` and `authorities`; here are their keys, the journal and the clock.
+happens to authorities is in `rotation` and `authorities`, new ones are made by `authority_maker`, what they sign with
+is `material`; here are the journal, the clock, and who may change what when.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Final, Self
 
 import structlog
-from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from ca import check, journal, jwt_svid, keys, profile, sign
+from ca import journal, jwt_svid, keys, profile
 from ca.authorities import Authorities, Authority
-from ca.bundle import REFRESH_HINT, JwtKey, TrustBundle, jwt_key
+from ca.authority_maker import AuthorityMaker, CaSettings
+from ca.bundle import JwtKey, TrustBundle
 from ca.csr import ProvenKey, prove
 from ca.errors import AuthorityError, KeystoreError, NotAcknowledgedError, RegistrationError
 from ca.issue import X509Svid, issue, signers
-from ca.journal import Journal, Kept
-from ca.jwt_svid import MAX_JWT_TTL, JwtSigner, JwtSvid
-from ca.keys import KeyType
+from ca.journal import Journal
+from ca.jwt_svid import MAX_JWT_TTL, JwtSvid
 from ca.keystore import Keystore
+from ca.material import Material, lifetime_of, load
 from ca.registrations import Registration, name_problems
-from ca.rotation import Family, Lifetime, Status, must_replace
-from ca.sign import Signer
+from ca.rotation import Family, Status, must_replace
 from ca.spiffe_id import SpiffeId, TrustDomain, agent_id, server_id
 from ca.upstream import Above, Upstream, sign_issuing
 
@@ -48,28 +48,12 @@ def nobody(_: int) -> tuple[str, ...]:
     return ()
 
 
-@dataclass(frozen=True, slots=True)
-class CaSettings:
-    key_type: KeyType = KeyType.EC_P256
-    root_ttl: timedelta = profile.ROOT_TTL
-    jwt_key_ttl: timedelta = timedelta(days=7)
-    refresh_hint: int = REFRESH_HINT
-
-
-@dataclass(frozen=True, slots=True)
-class _Material:
-    """What an authority signs with. X.509: `issuing` signs, under `root` (None: somebody else's)."""
-
-    kept: Kept
-    root: Signer | None = None
-    issuing: Signer | None = None
-    jwt: JwtSigner | None = field(default=None, repr=False)
-
-
 class CertificateAuthority:
     """Make it with `open`; `run` keeps the authorities fresh.
 
     `unacknowledged(sequence)` names the agents that may not know that bundle yet; it is set by who knows them.
+    `turn` is set where several servers share the keystore: in such a block no other server changes anything, and what
+    they have changed is known. Who calls a method that changes authorities, and is no coroutine, is in one.
     """
 
     def __init__(
@@ -94,13 +78,15 @@ class CertificateAuthority:
         self._new_serial = new_serial
         self._settings = settings
         self._upstream = upstream
+        self._make = AuthorityMaker(found.trust_domain, keystore, clock, new_serial, settings)
         self._watchers: list[Callable[[], None]] = []
         self.is_narrower = False  # did the last change take a root out of the bundle?
+        self.turn: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
         self._changing = asyncio.Lock()
-        self._material: dict[str, _Material] = {}
+        self._material: dict[str, Material] = {}
         for authority in found.authorities.all:
             if (kept := found.kept.get(authority.id)) is not None and authority.status is not Status.REVOKED:
-                self._material[authority.id] = _load(keystore, authority, kept)
+                self._material[authority.id] = load(keystore, authority, kept)
         self._know()
 
     @classmethod
@@ -195,6 +181,10 @@ class CertificateAuthority:
         certificate = sign_issuing(self.trust_domain, csr_der, root, self._clock(), ttl)
         return certificate.public_bytes(Encoding.DER)
 
+    def nested_keys(self, name: str) -> tuple[JwtKey, ...]:
+        """What the control plane `name` below this one has published."""
+        return self._nested.get(name, ())
+
     def publish_nested(self, name: str, jwt_keys: tuple[JwtKey, ...]) -> None:
         """The JWT keys of the control plane `name` below this one are in the bundle from now on.
 
@@ -217,18 +207,25 @@ class CertificateAuthority:
             if not leads():
                 await asyncio.sleep(FIRST_LOOK_SECONDS)
                 continue
-            async with self._changing:
-                if self._upstream is not None:
-                    await self._ask_upstream(self._upstream)
-                self.refresh()
+            try:
+                async with self._changing:
+                    if self._upstream is not None:
+                        await self._ask_upstream(self._upstream)
+                    async with self.turn():
+                        self.refresh()
+            except KeystoreError as error:  # it is away: what is due is done when it is back
+                log.warning("authority.keystore", error=str(error))
             await asyncio.sleep(LOOK_AGAIN_SECONDS if self._upstream is None else ASK_ABOVE_SECONDS)
 
     async def prepare(self, family: Family) -> Authority:
         """A new authority, known to everybody before it signs. Raises: AuthorityError."""
         async with self._changing:
             if family is Family.X509 and self._upstream is not None:
-                return self._adopt(*await asyncio.to_thread(self._new_below, self._upstream))
-            return self._prepare(family)
+                made = await asyncio.to_thread(self._make.below, self._upstream, self.bundle.x509_authorities)
+                async with self.turn():
+                    return self._adopt(*made)
+            async with self.turn():
+                return self._prepare(family)
 
     def activate(self, id_: str, *, force: bool = False) -> None:
         """It signs from now on. Raises: AuthorityError; NotAcknowledgedError unless forced."""
@@ -240,9 +237,8 @@ class CertificateAuthority:
     def taint(self, id_: str) -> None:
         """Everything it signed is replaced at once. Raises: AuthorityError."""
         if self.authorities.find(id_).family is Family.X509 and self._upstream is not None:
-            raise AuthorityError(
-                "an upstream authority signs here: taint there what it should not have signed"
-            )
+            text = "an upstream authority signs here: taint there what it should not have signed"
+            raise AuthorityError(text)
         self._install(self.authorities.taint(id_))
 
     def revoke(self, id_: str, *, force: bool = False) -> None:
@@ -271,7 +267,7 @@ class CertificateAuthority:
             return
         living = [a for a in found.authorities.all if a.status is not Status.REVOKED]
         self._material = {
-            a.id: _load(self._keystore, a, found.kept[a.id]) for a in living if a.id in found.kept
+            a.id: load(self._keystore, a, found.kept[a.id]) for a in living if a.id in found.kept
         }
         self.authorities, believed = found.authorities, set(self.bundle.x509_authorities)
         self._nested, self._above = dict(found.nested), found.above
@@ -324,26 +320,33 @@ class CertificateAuthority:
         """What blocks runs in a thread; what changes does so here."""
         try:
             above = await asyncio.to_thread(upstream.publish, self._jwt_keys(), self.bundle.x509_authorities)
-            self._hear(above)
+            if self._is_news(above):
+                async with self.turn():
+                    self._hear(above)
             active = self._active(Family.X509)
             due = self._clock() >= active.lifetime.prepare_at and not self.authorities.of(
                 Family.X509, Status.PREPARED
             )
             if due or self._is_tainted_above(active):
-                made = self._adopt(*await asyncio.to_thread(self._new_below, upstream))
-                if self._is_tainted_above(active):
-                    self.activate(made.id, force=True)
+                made = await asyncio.to_thread(self._make.below, upstream, self.bundle.x509_authorities)
+                async with self.turn():
+                    id_ = self._adopt(*made).id
+                    if self._is_tainted_above(active):
+                        self.activate(id_, force=True)
         except AuthorityError as error:
             log.warning("upstream.failed", error=str(error))
 
     def _is_tainted_above(self, authority: Authority) -> bool:
         return bool(signers(self._material[authority.id].kept.chain) & set(self._tainted_above))
 
-    def _hear(self, above: Above | None) -> None:
+    def _is_news(self, above: Above | None) -> bool:
         if above is None:
-            return
+            return False
         known, same_taint = self._above, set(above.tainted) == set(self._tainted_above)
-        if known and _same_content(above.bundle, known) and same_taint:
+        return not (known and _same_content(above.bundle, known) and same_taint)
+
+    def _hear(self, above: Above | None) -> None:
+        if above is None or not self._is_news(above):
             return
         self._above, self._tainted_above = above.bundle, above.tainted
         self._install(self.authorities.touched())
@@ -352,77 +355,23 @@ class CertificateAuthority:
         """Under our own root: leaves chain to it whatever issuing authority signed them."""
         for authority in self.authorities.of(Family.X509, Status.ACTIVE, Status.PREPARED):
             held = self._material[authority.id]
-            if held.root is None or held.issuing is None or not must_replace(_lifetime(held.issuing), now):
+            if held.root is None or held.issuing is None or not must_replace(lifetime_of(held.issuing), now):
                 continue
-            self._material[authority.id] = self._under(held.kept.key, held.root)
+            self._material[authority.id] = self._make.under(held.kept.key, held.root)
             self._install(self.authorities)
             self._keystore.forget_key(held.kept.issuing_key)
 
     def _prepare(self, family: Family) -> Authority:
-        made, material = self._new_x509() if family is Family.X509 else self._new_jwt()
-        return self._adopt(made, material)
+        if family is Family.JWT:
+            return self._adopt(*self._make.jwt())
+        if self._upstream is not None:
+            return self._adopt(*self._make.below(self._upstream, self.bundle.x509_authorities))
+        return self._adopt(*self._make.own_root())
 
-    def _adopt(self, made: Authority, material: _Material) -> Authority:
+    def _adopt(self, made: Authority, material: Material) -> Authority:
         self._material[made.id] = material
         self._install(self.authorities.prepare(made))
         return self.authorities.find(made.id)
-
-    def _new_x509(self) -> tuple[Authority, _Material]:
-        if self._upstream is not None:
-            return self._new_below(self._upstream)
-        name = f"root-{self._new_serial():x}"
-        key = self._keystore.create_key(name, self._settings.key_type)
-        now = self._clock().replace(microsecond=0)
-        wanted = profile.Authority(
-            self.trust_domain,
-            f"{self.trust_domain} root",
-            key.public_key(),
-            now - profile.AUTHORITY_BACKDATE,
-            now + self._settings.root_ttl,
-            self._new_serial(),
-            1,
-        )
-        root = Signer(sign.self_signed(wanted, key), key)
-        return self._record(root.certificate, (root.certificate,)), self._under(name, root)
-
-    def _under(self, key_name: str, root: Signer) -> _Material:
-        """A new issuing authority under our own root."""
-        name = f"issuing-{self._new_serial():x}"
-        key = self._keystore.create_key(name, self._settings.key_type)
-        ttl = min(profile.ISSUING_TTL, self._settings.root_ttl)
-        certificate = sign_issuing(self.trust_domain, keys.csr_for(key), root, self._clock(), ttl)
-        kept = Kept(key_name, name, (certificate.public_bytes(Encoding.DER),))
-        return _Material(kept, root, Signer(certificate, key, (certificate,)))
-
-    def _new_below(self, upstream: Upstream) -> tuple[Authority, _Material]:
-        """An issuing authority that somebody else's signed."""
-        name = f"issuing-{self._new_serial():x}"
-        key = self._keystore.create_key(name, self._settings.key_type)
-        issued = upstream.sign(keys.csr_for(key), profile.ISSUING_TTL, self.bundle.x509_authorities)
-        issuing = issued.chain[0]
-        if issuing.public_key() != key.public_key():
-            raise AuthorityError("the upstream authority answered with a certificate for another key")
-        if problems := check.authority_problems(issuing):
-            raise AuthorityError("the upstream authority's certificate cannot sign: " + "; ".join(problems))
-        ders = tuple(one.public_bytes(Encoding.DER) for one in issued.chain)
-        roots = tuple(x509.load_der_x509_certificate(der) for der in issued.roots)
-        material = _Material(Kept("", name, ders), None, Signer(issuing, key, issued.chain))
-        return self._record(issuing, roots), material
-
-    def _record(self, certificate: x509.Certificate, roots: Sequence[x509.Certificate]) -> Authority:
-        life = Lifetime(certificate.not_valid_before_utc, certificate.not_valid_after_utc)
-        ders = tuple(one.public_bytes(Encoding.DER) for one in roots)
-        return Authority(_key_id(certificate), Family.X509, Status.PREPARED, life, ders, 0)
-
-    def _new_jwt(self) -> tuple[Authority, _Material]:
-        name = f"jwt-{self._new_serial():x}"
-        key = self._keystore.create_key(name, self._settings.key_type)
-        kid = x509.SubjectKeyIdentifier.from_public_key(key.public_key()).digest.hex()
-        now = self._clock().replace(microsecond=0)
-        life = Lifetime(now - profile.AUTHORITY_BACKDATE, now + self._settings.jwt_key_ttl)
-        spki = jwt_key(kid, key.public_key()).spki
-        authority = Authority(kid, Family.JWT, Status.PREPARED, life, (spki,), 0)
-        return authority, _Material(Kept(name), jwt=_jwt_signer(authority, key))
 
     def _old_retires(self, family: Family) -> datetime:
         """When the last thing the active authority signed, or signs now, will have expired."""
@@ -506,48 +455,3 @@ class CertificateAuthority:
 
 def _same_content(one: TrustBundle, other: TrustBundle) -> bool:
     return (one.x509_authorities, one.jwt_authorities) == (other.x509_authorities, other.jwt_authorities)
-
-
-def _load(keystore: Keystore, authority: Authority, kept: Kept) -> _Material:
-    """Raises: KeystoreError when a key is missing, or is not that of its certificate."""
-    if authority.family is Family.JWT:
-        key = keystore.key(kept.key)
-        if key is None or jwt_key(authority.id, key.public_key()).spki != authority.roots[0]:
-            raise KeystoreError(f"the key {kept.key} is missing or another: restore it from a backup")
-        return _Material(kept, jwt=_jwt_signer(authority, key))
-    chain = tuple(_certificate(der) for der in kept.chain)
-    issuing = _signer(keystore, kept.issuing_key, chain[0], chain)
-    root = _signer(keystore, kept.key, _certificate(authority.roots[0]), ()) if kept.key else None
-    return _Material(kept, root, issuing)
-
-
-def _signer(
-    keystore: Keystore, name: str, certificate: x509.Certificate, chain: tuple[x509.Certificate, ...]
-) -> Signer:
-    key = keystore.key(name)
-    if key is None:
-        raise KeystoreError(f"the key {name} is missing: restore it from a backup")
-    if certificate.public_key() != key.public_key():
-        raise KeystoreError(f"the key {name} does not belong to its certificate: restore it from a backup")
-    return Signer(certificate, key, chain)
-
-
-def _jwt_signer(authority: Authority, key: keys.PrivateKey) -> JwtSigner:
-    life = authority.lifetime
-    algorithm = jwt_svid.algorithm_of(key.public_key())
-    return JwtSigner(authority.id, key, algorithm, life.not_before, life.not_after)
-
-
-def _certificate(der: bytes) -> x509.Certificate:
-    try:
-        return x509.load_der_x509_certificate(der)
-    except ValueError as error:
-        raise KeystoreError(f"{journal.NAME} is damaged ({error}): restore it from a backup") from error
-
-
-def _key_id(certificate: x509.Certificate) -> str:
-    return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest.hex()
-
-
-def _lifetime(signer: Signer) -> Lifetime:
-    return Lifetime(signer.certificate.not_valid_before_utc, signer.certificate.not_valid_after_utc)

@@ -1,4 +1,4 @@
-"""Which agents have said that a bundle is in force for everything they serve, and which may not know it. No I/O.
+"""Which agents have said that a bundle is in force for everything they serve, and which may not know it.
 
 An agent counts from its first connection until its certificate has expired, connected or not: what it started
 may still be talking. After a restart every agent that is `known` counts, until it connects again, or until any
@@ -7,15 +7,18 @@ certificate of before has expired.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from ca.profile import LEAF_TTL
 
 
-@dataclass(slots=True)
-class _Agent:
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """An agent: the newest bundle it has acknowledged, and until when it counts."""
+
     sequence: int
     until: datetime
 
@@ -24,22 +27,31 @@ class Acknowledgements:
     def __init__(self, now: Callable[[], datetime], known: Callable[[], Iterable[str]] = tuple) -> None:
         self._now = now
         self._known = known
-        self._agents: dict[str, _Agent] = {}
+        self._agents: dict[str, Counted] = {}
+        self.changed = asyncio.Event()  # for who tells others; he clears it
         self._before = now() + LEAF_TTL
 
     def holds(self, agent: str, until: datetime) -> None:
         """The agent has a certificate that is valid so long."""
-        known = self._agents.setdefault(agent, _Agent(0, until))
-        known.until = max(known.until, until)
+        known = self._agents.get(agent, Counted(0, until))
+        self._agents[agent] = Counted(known.sequence, max(known.until, until))
+        self.changed.set()
 
     def acknowledged(self, agent: str, sequence: int) -> None:
         known = self._agents.get(agent)
         if known is not None:
-            known.sequence = max(known.sequence, sequence)
+            self._agents[agent] = Counted(max(known.sequence, sequence), known.until)
+            self.changed.set()
 
     def gone(self, agent: str) -> None:
         """It was banned or evicted: nobody waits for it."""
         self._agents.pop(agent, None)
+        self.changed.set()
+
+    @property
+    def counted(self) -> Mapping[str, Counted]:
+        """Those that count, by name; some may not any more."""
+        return self._agents
 
     def behind(self, sequence: int) -> tuple[str, ...]:
         """The agents that have not acknowledged a bundle with this sequence number or a later one, sorted."""

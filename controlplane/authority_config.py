@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from ca.authority_maker import CaSettings
 from ca.errors import AuthorityError, KeystoreError
 from ca.keys import KeyType
 from ca.keystore import FileKeystore, Keystore, MemoryKeystore
 from ca.profile import ROOT_TTL
-from ca.service import CaSettings, CertificateAuthority, utc_now
+from ca.service import CertificateAuthority, utc_now
 from ca.spiffe_id import TrustDomain
 from ca.upstream import PemUpstream, Upstream
 from controlplane.nested import NestedUpstream

@@ -77,7 +77,8 @@ class AuthorityOperations:
 
     async def _do(self, verb: str, caller: Caller | None, id_: str, act: Callable[[], None]) -> Any:
         try:
-            act()
+            async with self.authority.turn():
+                act()
         except AuthorityError as error:
             await self._record(verb, caller, id_, Decision.REFUSE, str(error))
             details = {"agents": list(error.agents)} if isinstance(error, NotAcknowledgedError) else {}

@@ -57,8 +57,11 @@ class DownstreamOperations:
             given = bundles.from_spiffe(self.authority.trust_domain, json.dumps(fields.get("jwks")))
         except BundleError as error:
             raise bad_request(f"jwks: {error}") from error
+        name = caller.name if caller else ""
         try:
-            self.authority.publish_nested(caller.name if caller else "", given.jwt_authorities)
+            if self.authority.nested_keys(name) != given.jwt_authorities:
+                async with self.authority.turn():
+                    self.authority.publish_nested(name, given.jwt_authorities)
         except CaError as error:
             raise ApiError(409, "Conflict", str(error)) from error
         return {"bundle": self.authority.bundle.to_spiffe(), "tainted": list(self.authority.tainted)}

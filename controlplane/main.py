@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +18,7 @@ from typing import Any, Final
 from ca.service import CertificateAuthority, utc_now
 from ca.spiffe_id import SpiffeId, TrustDomain
 from controlplane import attestation_settings, first_start, oidc, people_settings
+from controlplane.acknowledged_everywhere import AcknowledgedEverywhere
 from controlplane.acknowledgements import Acknowledgements
 from controlplane.agent_operations import AgentOperations
 from controlplane.agents import AgentRegistry
@@ -143,7 +144,13 @@ async def _serve(
     state, ledger = MeshState(config.settings, config.access_log), Ledger()
     agents = AgentRegistry(store, lambda name: nodes.standing_changed(name))
     acknowledgements = Acknowledgements(utc_now, agents.names)
-    authority.unacknowledged = acknowledgements.behind
+    everywhere = AcknowledgedEverywhere(
+        store, acknowledgements, lambda: authority.authorities.sequence, agents.names, utc_now
+    )
+    authority.unacknowledged = acknowledgements.behind if shared is None else everywhere.behind
+    if shared is not None:
+        authority.turn = lambda: _turn(store, shared, authority)
+        authority.watch(acknowledgements.changed.set)
     federator = Federator(store, lambda: authority.bundle, lambda: nodes.changed())
     authorization = Authorization(store, config.settings.root_namespace)
     writes = Writes(store, authorization)
@@ -273,6 +280,7 @@ async def _serve(
                 tasks.create_task(authority.run(lambda: store.leading))
                 if shared is not None:
                     tasks.create_task(_follow_authority(store, authority))
+                    tasks.create_task(everywhere.run())
                     tasks.create_task(tallies.run())
                 tasks.create_task(authorities.run())
                 tasks.create_task(own.run())
@@ -319,6 +327,19 @@ def _open_authority(
         return config.authority.open(domain, config.data_dir)
     with shared.held():
         return config.authority.open(domain, config.data_dir, shared)
+
+
+@asynccontextmanager
+async def _turn(
+    store: Store, shared: SharedKeystore, authority: CertificateAuthority
+) -> AsyncGenerator[None]:
+    """Here one server at a time changes authorities, and builds on what the others did.
+
+    The keystore is asked while the event loop waits: a write of this server that is under way would hold up both.
+    """
+    async with shared.turn(), store.still() if isinstance(store, PostgresStore) else nullcontext():
+        authority.reload()
+        yield
 
 
 async def _follow_authority(store: Store, authority: CertificateAuthority) -> None:

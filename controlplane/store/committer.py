@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Final, cast
 
 import structlog
@@ -25,6 +26,7 @@ class Committer:
         self._waiting: list[tuple[Write, asyncio.Future[Outcome]]] = []
         self._news = asyncio.Event()
         self._closed = False
+        self._writing = asyncio.Lock()
         self._task = asyncio.create_task(self._run())
 
     async def write(self, write: Write) -> Record:
@@ -45,6 +47,12 @@ class Committer:
             raise outcome
         return outcome
 
+    @asynccontextmanager
+    async def still(self) -> AsyncGenerator[None]:
+        """Nothing is being written in such a block: what comes waits."""
+        async with self._writing:
+            yield
+
     async def close(self) -> None:
         """What waits is written first."""
         self._closed = True
@@ -58,7 +66,8 @@ class Committer:
             while self._waiting:
                 group, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
                 try:
-                    outcomes = await self._persist([write for write, _ in group])
+                    async with self._writing:
+                        outcomes = await self._persist([write for write, _ in group])
                 except StoreError as error:
                     outcomes = [error] * len(group)
                 except Exception:

@@ -234,6 +234,12 @@ class PostgresStore:
             finally:
                 await db.execute("SELECT pg_advisory_unlock($1)", EXCLUSIVE_LOCK)
 
+    @asynccontextmanager
+    async def still(self) -> AsyncGenerator[None]:
+        """This server has no write under way: the event loop may be held up without holding up the others."""
+        async with self._committer.still():
+            yield
+
     async def close(self) -> None:
         await self._committer.close()
         if self._listener is not None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import threading
-from collections.abc import Coroutine, Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Coroutine, Generator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final, Self, TypeVar
 
 from ca.errors import KeystoreError
@@ -48,6 +48,16 @@ class SharedKeystore:
             yield
         finally:
             self._wait(lock.__aexit__(None, None, None))
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncGenerator[None]:
+        """As `held`, for a server that runs: it goes on while it waits for the others. Raises: KeystoreError."""
+        lock = self._store.exclusive()
+        await self._awaited(lock.__aenter__())
+        try:
+            yield
+        finally:
+            await self._awaited(lock.__aexit__(None, None, None))
 
     def load(self, name: str) -> bytes | None:
         record = self._wait(self._store.get(Key(RESOURCE, "", name)))
@@ -87,6 +97,13 @@ class SharedKeystore:
             await self._store.replace(key, value)
         except NotFoundError:
             await self._store.create(key, value)
+
+    async def _awaited(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            async with asyncio.timeout(CALL_SECONDS):
+                await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+        except (StoreError, TimeoutError) as error:
+            raise KeystoreError(f"the authority's keys cannot be reached: {error or 'no answer'}") from error
 
     def _wait(self, work: Coroutine[Any, Any, _Result]) -> _Result:
         try:

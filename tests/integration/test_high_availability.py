@@ -147,6 +147,41 @@ async def test_programmed_counts_the_sidecars_of_every_server(mesh: Mesh) -> Non
                 fleet.disconnect()
 
 
+async def test_authorities_are_changed_through_any_server_and_no_change_is_lost(mesh: Mesh) -> None:
+    """Each step through the other server, and steps that race: what one has done, the other builds on."""
+    path = "/pylis/v1/authorities"
+    async with Clients(mesh.servers) as clients:
+
+        async def status(n: int) -> Any:
+            return (await clients.ask(n, "GET", path))[1]
+
+        async def step(n: int, verb: str, id_: str) -> None:
+            """Refused while the other server has not said that it knows."""
+            async with asyncio.timeout(60):
+                while (code := (await clients.ask(n, "POST", f"{path}/{verb}", {"id": id_}))[0]) == 409:
+                    pass
+            assert code == 200
+
+        before = await status(0)
+        (first,) = [one["id"] for one in before["jwt"] if one["status"] == "active"]
+        ask = [clients.ask(n, "POST", f"{path}/prepare", {"type": "jwt"}) for n in (0, 1)]
+        assert [code for code, _ in await asyncio.gather(*ask)] == [200, 200]
+        now = await status(0)
+        # the second knew of the first, and made it room
+        assert now["sequence"] == before["sequence"] + 2
+        (made,) = [one["id"] for one in now["jwt"] if one["status"] == "prepared"]
+        await step(1, "activate", made)
+        await step(0, "taint", first)
+        await step(1, "revoke", first)
+        async with asyncio.timeout(60):
+            while True:
+                one, other = await status(0), await status(1)
+                if one == other and not one["waitingFor"]:
+                    break
+        living = [(a["id"], a["status"]) for a in one["jwt"] if a["status"] != "revoked"]
+        assert living == [(made, "active")]
+
+
 async def test_a_history_with_failures_is_linearizable(mesh: Mesh) -> None:
     """Workers write and read through both servers, while a server is killed, cut off, and the database restarts."""
     history: list[Operation] = []

@@ -18,11 +18,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ca import csr, keys, profile, sign
+from ca.authority_maker import CaSettings
 from ca.bundle import JwtKey
 from ca.issue import X509Svid
 from ca.keys import KeyType
 from ca.keystore import MemoryKeystore
-from ca.service import CaSettings, CertificateAuthority, utc_now
+from ca.service import CertificateAuthority, utc_now
 from ca.sign import Signer
 from ca.spiffe_id import SpiffeId, TrustDomain
 from ca.upstream import Above, Issued, PemUpstream, Upstream

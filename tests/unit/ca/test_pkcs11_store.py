@@ -10,11 +10,12 @@ import pytest
 from cryptography import x509
 
 from ca import jwt_svid, keys
+from ca.authority_maker import CaSettings
 from ca.errors import KeystoreError
 from ca.keys import KeyType
 from ca.pkcs11_store import Pkcs11Keystore, TokenUri
 from ca.rotation import Family, Status
-from ca.service import CaSettings, CertificateAuthority
+from ca.service import CertificateAuthority
 from ca.spiffe_id import SpiffeId, TrustDomain
 from ca.verify import svid_problems
 from tests.unit.softhsm import MODULE, without_softhsm

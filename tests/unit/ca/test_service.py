@@ -12,6 +12,7 @@ import pytest
 from cryptography import x509
 
 from ca import jwt_svid, keys
+from ca.authority_maker import CaSettings
 from ca.csr import prove
 from ca.errors import (
     AuthorityError,
@@ -26,7 +27,7 @@ from ca.keys import KeyType
 from ca.keystore import FileKeystore, Keystore, MemoryKeystore
 from ca.registrations import Registration
 from ca.rotation import Family, Status
-from ca.service import SERVER_DNS_NAME, CaSettings, CertificateAuthority
+from ca.service import SERVER_DNS_NAME, CertificateAuthority
 from ca.spiffe_id import SpiffeId, TrustDomain, workload_id
 from ca.verify import svid_problems
 
