@@ -71,6 +71,8 @@ class AcknowledgedEverywhere:
         self._heard: dict[str, Heard] = {}
         self._alive: frozenset[str] = frozenset()
         self._told: Heard | None = None
+        self._news = asyncio.Event()
+        own.changed = self._news.set
 
     def behind(self, sequence: int) -> tuple[str, ...]:
         """Agents of any server that may not know that bundle yet, and servers that do not; sorted."""
@@ -93,6 +95,10 @@ class AcknowledgedEverywhere:
         silent = self._alive - {self._store.server}
         found |= {f"server {name}" for name in silent if self._heard.get(name, Heard()).sequence < sequence}
         return tuple(sorted(found))
+
+    def look(self) -> None:
+        """The bundle this server knows has changed."""
+        self._news.set()
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -117,7 +123,7 @@ class AcknowledgedEverywhere:
 
     async def _tell(self) -> None:
         while True:
-            self._own.changed.clear()
+            self._news.clear()
             now = Heard(self._sequence(), {n: _rounded(one) for n, one in self._own.counted.items()})
             if now != self._told:
                 try:
@@ -128,7 +134,7 @@ class AcknowledgedEverywhere:
                     await asyncio.sleep(LOOK_AGAIN_SECONDS)
                     continue
             await asyncio.sleep(PAUSE_SECONDS)
-            await self._own.changed.wait()
+            await self._news.wait()
 
     async def _write(self, now: Heard) -> None:
         key = Key(RESOURCE, "", self._store.server)

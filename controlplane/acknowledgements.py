@@ -1,4 +1,4 @@
-"""Which agents have said that a bundle is in force for everything they serve, and which may not know it.
+"""Which agents have said that a bundle is in force for everything they serve, and which may not know it. No I/O.
 
 An agent counts from its first connection until its certificate has expired, connected or not: what it started
 may still be talking. After a restart every agent that is `known` counts, until it connects again, or until any
@@ -7,7 +7,6 @@ certificate of before has expired.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,30 +22,34 @@ class Counted:
     until: datetime
 
 
+def _nobody_asks() -> None:
+    pass
+
+
 class Acknowledgements:
     def __init__(self, now: Callable[[], datetime], known: Callable[[], Iterable[str]] = tuple) -> None:
         self._now = now
         self._known = known
         self._agents: dict[str, Counted] = {}
-        self.changed = asyncio.Event()  # for who tells others; he clears it
+        self.changed: Callable[[], None] = _nobody_asks  # set by who tells others
         self._before = now() + LEAF_TTL
 
     def holds(self, agent: str, until: datetime) -> None:
         """The agent has a certificate that is valid so long."""
         known = self._agents.get(agent, Counted(0, until))
         self._agents[agent] = Counted(known.sequence, max(known.until, until))
-        self.changed.set()
+        self.changed()
 
     def acknowledged(self, agent: str, sequence: int) -> None:
         known = self._agents.get(agent)
         if known is not None:
             self._agents[agent] = Counted(max(known.sequence, sequence), known.until)
-            self.changed.set()
+            self.changed()
 
     def gone(self, agent: str) -> None:
         """It was banned or evicted: nobody waits for it."""
         self._agents.pop(agent, None)
-        self.changed.set()
+        self.changed()
 
     @property
     def counted(self) -> Mapping[str, Counted]:

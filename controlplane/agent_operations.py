@@ -34,9 +34,9 @@ class AgentOperations:
         """Open to anybody: the evidence decides."""
         return await self.attestation.attest(body, caller.source if caller else "")
 
-    async def challenge(self, body: Any, _: Caller | None) -> Any:
+    async def challenge(self, body: Any, caller: Caller | None) -> Any:
         """Open to anybody who holds a chain of a trusted authority."""
-        return await self.attestation.challenge(body)
+        return await self.attestation.challenge(body, caller.source if caller else "")
 
     async def list(self, _body: Any, _caller: Caller | None) -> Any:
         connected = self.nodes.connected

@@ -150,7 +150,7 @@ async def _serve(
     authority.unacknowledged = acknowledgements.behind if shared is None else everywhere.behind
     if shared is not None:
         authority.turn = lambda: _turn(store, shared, authority)
-        authority.watch(acknowledgements.changed.set)
+        authority.watch(everywhere.look)
     federator = Federator(store, lambda: authority.bundle, lambda: nodes.changed())
     authorization = Authorization(store, config.settings.root_namespace)
     writes = Writes(store, authorization)

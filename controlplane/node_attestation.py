@@ -70,14 +70,14 @@ class NodeAttestation:
         self._failures = RateLimiter(FAILURES)
         self._full_until = 0.0
 
-    async def challenge(self, body: Any) -> Any:
+    async def challenge(self, body: Any, source: str) -> Any:
         """`{chain}` (base64 DER, leaf first) → `{challenge, nonce}`. The chain is checked before anything is kept."""
         self._not_flooded()
         try:
             chain = _chain(body)
             x509pop.check_chain(chain, self._settings.x509pop_roots, datetime.now(UTC))
         except AttestationError as error:
-            raise await self._refused("x509pop", str(error)) from error
+            raise await self._refused("x509pop", str(error), source) from error
         await self._forget_expired(CHALLENGES)
         name, nonce = secrets.token_hex(16), secrets.token_bytes(x509pop.CHALLENGE_BYTES)
         expires = datetime.now(UTC) + timedelta(seconds=x509pop.CHALLENGE_SECONDS)

@@ -205,7 +205,9 @@ class Api:
             body = (
                 {**cast("dict[str, Any]", given), **request.match_info} if isinstance(given, dict) else given
             )
-            return web.json_response(await operation(body, request.get(CALLER)))
+            # of one who joins, the audit log tells where from
+            nobody = Caller("", source=request.remote or "", request_id=request[REQUEST_ID])
+            return web.json_response(await operation(body, request.get(CALLER, nobody)))
 
         return handle
 

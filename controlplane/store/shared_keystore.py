@@ -98,7 +98,7 @@ class SharedKeystore:
         except NotFoundError:
             await self._store.create(key, value)
 
-    async def _awaited(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _awaited(self, work: Coroutine[Any, Any, object]) -> None:
         try:
             async with asyncio.timeout(CALL_SECONDS):
                 await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))

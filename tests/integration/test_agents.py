@@ -417,10 +417,16 @@ async def test_a_machine_joins_by_its_certificate_again_and_again_and_its_select
     assert (await (await plane.stream(first)).end()).startswith("attest again")
 
 
+async def refused_from(plane: Plane) -> list[str]:
+    """Where the attempts came from that the audit log says were refused."""
+    return [item["source"] for item in await plane.audited("attest") if item["decision"] != "allow"]
+
+
 @pytest.mark.node_attestation(settings=device_authority)
 async def test_a_certificate_without_its_key_proves_nothing(plane: Plane) -> None:
     with pytest.raises(AttestError, match="does not prove possession"):
         await attest(await plane.invitation(), machine(plane, "host-7", key="host-8"))
+    assert await refused_from(plane) == ["127.0.0.1"]
 
 
 @pytest.mark.node_attestation(settings=device_authority)
@@ -445,6 +451,7 @@ async def test_no_authority_vouches_where_none_is_named(plane: Plane) -> None:
     device_authority(plane.data)
     with pytest.raises(AttestError, match="no authority that may vouch"):
         await attest(await plane.invitation(), machine(plane, "host-7"))
+    assert await refused_from(plane) == ["127.0.0.1"]
 
 
 async def test_an_invitation_alone_proves_nothing(plane: Plane) -> None:

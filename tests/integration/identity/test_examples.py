@@ -50,6 +50,7 @@ def a_port() -> int:
         return int(one.getsockname()[1])
 
 
+@pytest.mark.spiffe("E-09")
 def test_server_and_client_talk_by_mutual_tls_and_follow_a_rotation(control_plane: Any, start: Any) -> None:
     port = a_port()
     start("aiohttp_server.py", str(port), ME)

@@ -23,7 +23,8 @@ EDGES = (
     "controlplane/agents.py", "controlplane/presences.py", "controlplane/agent_operations.py", "controlplane/node_attestation.py",
     "controlplane/oidc_keys.py",
     "controlplane/authority_operations.py", "controlplane/svid_callers.py", "controlplane/collector.py", "controlplane/status.py",
-    "controlplane/first_start.py", "controlplane/tallies.py", "controlplane/people.py", "controlplane/gitops/", "controlplane/trials.py",
+    "controlplane/first_start.py", "controlplane/tallies.py",
+    "controlplane/acknowledged_everywhere.py", "controlplane/people.py", "controlplane/gitops/", "controlplane/trials.py",
 )  # fmt: skip
 FORBIDDEN = frozenset(
     {
