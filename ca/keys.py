@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
@@ -35,13 +35,18 @@ def new_key_of(kind: KeyType) -> PrivateKey:
             return rsa.generate_private_key(65537, 2048)
 
 
-def hash_for(key: PrivateKey) -> hashes.SHA256 | hashes.SHA384:
-    """As strong as the key: SHA-384 for P-384, otherwise SHA-256. Source: RFC 5480 §4."""
-    return (
-        hashes.SHA384()
-        if isinstance(key, ec.EllipticCurvePrivateKey) and key.key_size > 256
-        else hashes.SHA256()
-    )
+def hash_for(key: PrivateKey) -> hashes.SHA256 | hashes.SHA384 | hashes.SHA512:
+    """As strong as the key: SHA-384 for P-384, SHA-512 above, otherwise SHA-256. Source: RFC 5480 §4, RFC 7518 §3.4."""
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.key_size <= 256:
+        return hashes.SHA256()
+    return hashes.SHA384() if key.key_size <= 384 else hashes.SHA512()
+
+
+def sign(key: PrivateKey, data: bytes) -> bytes:
+    """ECDSA (DER) or RSASSA-PKCS1-v1_5, by the hash of the key."""
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        return key.sign(data, ec.ECDSA(hash_for(key)))
+    return key.sign(data, padding.PKCS1v15(), hash_for(key))
 
 
 def new_serial() -> int:

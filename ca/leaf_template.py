@@ -14,9 +14,9 @@ from functools import lru_cache
 from typing import Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, padding
+from cryptography.hazmat.primitives.asymmetric import ec
 
-from ca.keys import PrivateKey, hash_for
+from ca.keys import PrivateKey, hash_for, sign
 from ca.profile import LEAF_USAGE, LEAF_USES, NO_AUTHORITY, Leaf
 
 _INTEGER: Final = 0x02
@@ -31,8 +31,11 @@ _CRITICAL: Final = bytes.fromhex("0101ff")
 _NO_SUBJECT: Final = bytes.fromhex("3000")
 _LAST_UTC_YEAR: Final = 2049
 # AlgorithmIdentifier. Source: RFC 5758 §3.2, RFC 4055 §5
-_ECDSA_SHA256: Final = bytes.fromhex("300a06082a8648ce3d040302")
-_ECDSA_SHA384: Final = bytes.fromhex("300a06082a8648ce3d040303")
+_ECDSA: Final = {
+    "sha256": bytes.fromhex("300a06082a8648ce3d040302"),
+    "sha384": bytes.fromhex("300a06082a8648ce3d040303"),
+    "sha512": bytes.fromhex("300a06082a8648ce3d040304"),
+}
 _RSA_SHA256: Final = bytes.fromhex("300d06092a864886f70d01010b0500")
 
 
@@ -63,7 +66,7 @@ class LeafTemplate:
     def signed(self, leaf: Leaf) -> bytes:
         """The certificate, DER. Raises: ValueError for a name that is no ASCII."""
         tbs = self.to_be_signed(leaf)
-        return _tlv(_SEQUENCE, tbs + self._algorithm + _tlv(_BIT_STRING, b"\x00" + _sign(self.key, tbs)))
+        return _tlv(_SEQUENCE, tbs + self._algorithm + _tlv(_BIT_STRING, b"\x00" + sign(self.key, tbs)))
 
     def to_be_signed(self, leaf: Leaf) -> bytes:
         """TBSCertificate, DER."""
@@ -96,13 +99,7 @@ def _names(leaf: Leaf) -> list[x509.GeneralName]:
 def _algorithm(key: PrivateKey) -> bytes:
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         return _RSA_SHA256
-    return _ECDSA_SHA384 if key.key_size > 256 else _ECDSA_SHA256
-
-
-def _sign(key: PrivateKey, data: bytes) -> bytes:
-    if isinstance(key, ec.EllipticCurvePrivateKey):
-        return key.sign(data, ec.ECDSA(hash_for(key)))
-    return key.sign(data, padding.PKCS1v15(), hash_for(key))
+    return _ECDSA[hash_for(key).name]
 
 
 def _extension(value: x509.ExtensionType, *, critical: bool) -> bytes:

@@ -115,6 +115,18 @@ def test_a_token_ends_with_its_authority_and_lives_short_by_itself() -> None:
 
 
 @pytest.mark.spiffe("J-08", "J-10")
+@pytest.mark.parametrize("name", KEYS)
+def test_the_parts_are_as_pyjwt_makes_them_of_the_same(name: str) -> None:
+    token = minted("db", "ü", signer=a_signer(KEYS[name]))
+    decoded = jwt.decode_complete(token, options={"verify_signature": False})
+    assert decoded["header"] == {"alg": name, "kid": "k1", "typ": "JWT"}
+    again = jwt.encode(decoded["payload"], KEYS[name], name, headers={"kid": "k1"})
+    made_again = jwt.decode_complete(again, options={"verify_signature": False})
+    assert (made_again["header"], made_again["payload"]) == (decoded["header"], decoded["payload"])
+    assert len(made_again["signature"]) == len(decoded["signature"])
+    assert "=" not in token
+
+
 @pytest.mark.parametrize("audience", [[], [""], ["a\n"], ["a"] * 33, ["x" * 1025]])
 def test_a_token_for_nobody_is_not_minted(audience: list[str]) -> None:
     with pytest.raises(JwtError):
