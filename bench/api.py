@@ -24,6 +24,9 @@ import aiohttp
 
 from bench.figures import line
 from controlplane.builtin_roles import ADMINS
+from controlplane.load.fleet import Fleet
+from controlplane.load.installation import Api
+from controlplane.load.mesh import LoadMesh
 from tests.contract.database import a_server, fresh_database
 from tests.integration.running_server import RunningServer
 
@@ -38,11 +41,15 @@ context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 context.minimum_version = ssl.TLSVersion.TLSv1_3
 context.load_cert_chain(sys.argv[3])
 async def get(request): return web.Response(body=one, content_type="application/json")
+async def post(request):
+    await request.json()
+    return web.Response(body=one, status=201, content_type="application/json")
 async def list_(request): return web.Response(body=many, content_type="application/json")
 async def main():
     app = web.Application()
     app.router.add_get("/one", get)
     app.router.add_get("/many", list_)
+    app.router.add_post("/one", post)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
@@ -181,6 +188,16 @@ def bare(directory: Path, one: bytes, many: bytes) -> Iterator[str]:
             process.terminate()
 
 
+@contextlib.asynccontextmanager
+async def bare_load(directory: Path, body: bytes) -> AsyncIterator[Load]:
+    with bare(directory, body, body) as base:
+        plain = Load(base, ["x"], ssl.create_default_context(cafile=directory / "crt"))
+        try:
+            yield plain
+        finally:
+            await plain.session.close()
+
+
 def a_map(name: str) -> dict[str, Any]:
     return {"metadata": {"name": name}, "data": {"v": "y" * 200}}
 
@@ -216,10 +233,13 @@ async def writes(directory: Path, dsn: str, seconds: float) -> None:
     name = "postgresql" if dsn else "sqlite"
     where = await fresh_database(dsn) if dsn else str(directory / "alone.db")
     options = ("--store", await fresh_database(dsn)) if dsn else ()
-    ratios, taken = list[float](), list[float]()
+    ratios, of_http, taken = list[float](), list[float](), list[float]()
     with RunningServer(directory, *options, data=f"a2-{name}") as server:
-        async with load(server) as api:
+        async with load(server) as api, bare_load(directory, json.dumps(a_map("w")).encode()) as plain:
             for turn in range(3):
+                ceiling, _ = await plain.run(
+                    seconds, lambda c, n: plain.ask("POST", "/one", a_map(f"w-{c}-{n}"))
+                )
                 command = [sys.executable, "-c", STORE, where if dsn else f"{where}{turn}", str(seconds)]
                 alone = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
                 out, _ = await alone.communicate()
@@ -227,10 +247,14 @@ async def writes(directory: Path, dsn: str, seconds: float) -> None:
                     seconds, lambda c, n, t=turn: api.ask("POST", MAPS, a_map(f"w{t}-{c}-{n}"))
                 )
                 ratios.append(rate / float(out.splitlines()[-1]))
+                of_http.append(rate / ceiling)
                 taken += times
                 if dsn:
                     where = await fresh_database(dsn)
     ratio(f"A2-{name}", ratios, "the store alone, 8 writers, same run")
+    ratio(
+        f"A2-{name}-http", of_http, "bare aiohttp handler that parses the body and writes nothing, same run"
+    )
     tail(f"A2-{name}-p99", taken, 50)
 
 
@@ -254,7 +278,7 @@ async def fan_out(directory: Path, watchers: int) -> None:
 
 
 async def across(directory: Path, dsn: str) -> None:
-    """A4 without the sidecar's part: written on one server, told by a watch of another."""
+    """A4, as far as a watch: written on one server, told by a watch of another."""
     where = await fresh_database(dsn)
     options = ("--store", where, "--envelope-key-file", str(directory / "key"))
     with (
@@ -274,6 +298,37 @@ async def across(directory: Path, dsn: str) -> None:
     line(
         "A4-watch", taken, "ms", 30, "acknowledged on replica 1 → on a watch of replica 2; Kuma at least 1 s"
     )
+
+
+async def to_sidecars(directory: Path, dsn: str) -> None:
+    """A4: a policy is written on one server; the sidecars it concerns are connected to the other."""
+    where = await fresh_database(dsn)
+    options = ("--store", where, "--envelope-key-file", str(directory / "key"))
+    mesh = LoadMesh("cluster.local", 12, replicas=1, prefix="a4")
+    with (
+        RunningServer(directory, *options, data="a4-3") as one,
+        RunningServer(directory, *options, data="a4-4") as two,
+    ):
+        context = ssl.create_default_context(cadata=one.ca_pem)
+        async with Api(f"https://{one.api}", one.token, context) as api:
+            await api.create(mesh.resources())
+            fleet = Fleet(two.xds, await api.identities(list(mesh.nodes()), 3600))
+            await fleet.connect()
+            if not await fleet.complete(60):
+                raise RuntimeError("the sidecars got no configuration")
+            taken: list[float] = []
+            for n in range(50):
+                (node,) = mesh.replicas_of(n % mesh.services)
+                sidecar = fleet.sidecars[node]
+                before = sidecar.responses
+                began = time.perf_counter()
+                await api.replace(mesh.policy(n % mesh.services, f"/a4-{n}*"))
+                if not await fleet.until(lambda s=sidecar, b=before: s.responses > b, 20):
+                    raise RuntimeError(f"{node} was told nothing")
+                taken.append((time.perf_counter() - began) * 1000)
+            fleet.disconnect()
+    line("A4", taken, "ms", 30, "asked of replica 1, its answer included → a sidecar of replica 2 has it")
+    line("A4-max", [max(taken)], "ms", 150, "the same")
 
 
 async def many_objects(directory: Path, count: int) -> None:
@@ -322,6 +377,7 @@ async def measure(*, quick: bool) -> None:
         await writes(directory, dsn, seconds)
         await fan_out(directory, 1_000)
         await across(directory, dsn)
+        await to_sidecars(directory, dsn)
         await many_objects(directory, 10_000)
 
 

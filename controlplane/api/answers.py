@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from operator import is_
 from typing import Any, Final
 
 from aiohttp import web
@@ -18,6 +20,8 @@ from controlplane.store.port import Record
 from policies.problem import Problem
 
 MOST_WARNINGS: Final = 20
+LISTS_KEPT: Final = 16
+MOST_KEPT: Final = 256 * 1024  # bytes of a list that is kept
 
 
 def wants_table(request: web.Request) -> bool:
@@ -44,20 +48,47 @@ def one(
     return json_text(body, status, [*warning_headers(warnings), *note_headers(notes)])
 
 
-def many(
-    request: web.Request, kind: Kind, records: Sequence[Record], metadata: Mapping[str, Any]
-) -> web.Response:
-    if wants_table(request):
-        found = [objects.shown(kind, record) for record in records]
-        include = request.query.get("includeObject", "")
-        return json_text(json.dumps(tables.table(kind, found, metadata, datetime.now(UTC), include=include)))
-    items = ",".join(objects.shown_text(kind, record) for record in records)
-    head = json.dumps({"kind": f"{kind.kind}List", "apiVersion": kind.api_version, "metadata": metadata})
-    return json_text(f'{head[:-1]}, "items": [{items}]}}')
+class Lists:
+    """Lists as JSON. What was listed last is kept as bytes, for as long as the very same records are listed."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[str, str], tuple[Sequence[Record], bytes]] = OrderedDict()
+
+    def many(
+        self, request: web.Request, kind: Kind, records: Sequence[Record], metadata: Mapping[str, Any]
+    ) -> web.Response:
+        if wants_table(request):
+            found = [objects.shown(kind, record) for record in records]
+            include = request.query.get("includeObject", "")
+            table = tables.table(kind, found, metadata, datetime.now(UTC), include=include)
+            return json_text(json.dumps(table))
+        head = json.dumps({"kind": f"{kind.kind}List", "apiVersion": kind.api_version, "metadata": metadata})
+        return json_bytes(b"".join([head[:-1].encode(), b', "items": [', self._items(kind, records), b"]}"]))
+
+    def _items(self, kind: Kind, records: Sequence[Record]) -> bytes:
+        if not records:
+            return b""
+        place = (kind.resource, records[0].key.namespace)
+        kept = self._kept.get(place)
+        # the same objects, not equal ones: a comparison of texts would cost what it saves
+        if kept and len(kept[0]) == len(records) and all(map(is_, kept[0], records)):
+            self._kept.move_to_end(place)
+            return kept[1]
+        items = ",".join([objects.shown_text(kind, record) for record in records]).encode()
+        if len(items) <= MOST_KEPT:
+            self._kept[place] = (records, items)
+            self._kept.move_to_end(place)
+            if len(self._kept) > LISTS_KEPT:
+                self._kept.popitem(last=False)
+        return items
 
 
 def json_text(body: str, status: int = 200, headers: Sequence[tuple[str, str]] = ()) -> web.Response:
-    response = web.Response(body=body.encode(), status=status, content_type="application/json")
+    return json_bytes(body.encode(), status, headers)
+
+
+def json_bytes(body: bytes, status: int = 200, headers: Sequence[tuple[str, str]] = ()) -> web.Response:
+    response = web.Response(body=body, status=status, content_type="application/json")
     for name, value in headers:
         response.headers.add(name, value)
     return response

@@ -39,6 +39,7 @@ class Resources:
         what_if: WhatIf,
     ) -> None:
         self._what_if = what_if
+        self._lists = answers.Lists()
         self._store = store
         self._authorization = authorization
         self._writes = writes
@@ -91,7 +92,7 @@ class Resources:
             if not selects:
                 metadata["remainingItemCount"] = len(records) - limit
             records = records[:limit]
-        return answers.many(request, what.kind, records, metadata)
+        return self._lists.many(request, what.kind, records, metadata)
 
     async def _write(self, request: web.Request, what: Target, verb: str) -> web.Response:
         author = _author(request)
@@ -136,7 +137,7 @@ class Resources:
         for record in chosen:
             one = Target(what.kind, record.key.namespace, record.key.name)
             await _gone(self._writes.delete(one, author, deletion))
-        return answers.many(request, what.kind, chosen, {"resourceVersion": str(revision)})
+        return self._lists.many(request, what.kind, chosen, {"resourceVersion": str(revision)})
 
 
 async def _gone(deleting: Any) -> None:
