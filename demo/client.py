@@ -151,3 +151,13 @@ def log_line(path: Path, request_id: str) -> dict[str, Any] | None:
             if request_id in line:
                 return json.loads(line)
     return None
+
+
+def log_lines(path: Path) -> list[dict[str, Any]]:
+    """All of a sidecar's lines so far, oldest first."""
+    lines: list[dict[str, Any]] = []
+    with contextlib.suppress(OSError):
+        for line in path.read_text(errors="replace").splitlines():
+            with contextlib.suppress(ValueError):  # its end is still being written
+                lines.append(json.loads(line))
+    return lines

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 from pathlib import Path
 from typing import Any
 
-from demo.client import Http, Outcome
+from demo.client import Http, Outcome, log_lines
 from demo.expectation import Expectation
 from demo.mesh import DemoMesh
 from demo.probe import answer
@@ -51,15 +49,9 @@ class LocalWay:
         return str(self._mesh.foreign_credentials(workload).directory)
 
     def log(self, service: str) -> list[dict[str, Any]]:
-        lines: list[dict[str, Any]] = []
-        path = next(
-            Path(w["accessLog"]) for n, w in self._mesh.info["workloads"].items() if n.endswith(f"/{service}")
-        )
-        with contextlib.suppress(OSError):
-            for line in path.read_text(errors="replace").splitlines():
-                with contextlib.suppress(ValueError):  # its end is still being written
-                    lines.append(json.loads(line))
-        return lines
+        placed: dict[str, Any] = self._mesh.info["workloads"]
+        path = next(w["accessLog"] for name, w in placed.items() if name.endswith(f"/{service}"))
+        return log_lines(Path(path))
 
     def pylis(self, *arguments: str, input_text: str | None = None) -> str:
         return self._mesh.pylis(*arguments, input_text=input_text)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from ca import keys
+from ca.csr import prove
 from ca.keystore import FileKeystore
 from ca.service import CertificateAuthority
 from ca.spiffe_id import SpiffeId, TrustDomain
@@ -60,7 +61,7 @@ def forged(directory: Path, identity: str) -> Path:
     keystore = FileKeystore(directory / "partner" / "ca" / PARTNER)
     authority = CertificateAuthority.open(TrustDomain.parse(PARTNER), keystore)
     key, out = keys.new_key(), directory / "forged"
-    svid = authority._issue(SpiffeId.parse(identity), keys.csr_for(key), timedelta(hours=1))
+    svid = authority._issue(SpiffeId.parse(identity), prove(keys.csr_for(key)), timedelta(hours=1))
     out.mkdir()
     (out / "svid.pem").write_text(svid.chain_pem)
     (out / "key.pem").write_bytes(keys.key_pem(key))
