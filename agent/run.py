@@ -206,6 +206,7 @@ class Agent:
                 for h in self._holdings.held.values()
             ],
             "workloads": self._supervisor.status(),
+            "readiness": dict(self._watch.told),
             "error": self._error or self._link.error,
             "clockBehindSeconds": round(self._link.clock_behind),
             "clock": clock.advice(self._link.clock_behind),

@@ -17,7 +17,7 @@ Told = tuple[tuple[str, str], ...]
 class Watch:
     """`running(spec)`: why its processes are not all there, "" when they are; `configured(spec)`: its sidecar is.
 
-    `tell` is called with all that is watched, whenever something of it changed.
+    `tell` is called with all that is watched (`told`), whenever something of it changed.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class Watch:
         self._tell = tell
         self._health: dict[str, Health] = {}
         self._tasks: dict[str, tuple[WorkloadSpec, asyncio.Task[None]]] = {}
-        self._told: Told = ()
+        self.told: Told = ()
         self._leaving = False
 
     def follow(self, specs: Iterable[WorkloadSpec]) -> None:
@@ -82,6 +82,6 @@ class Watch:
         now = tuple(
             sorted((name, LEAVING if self._leaving else one.reason) for name, one in self._health.items())
         )
-        if now != self._told:
-            self._told = now
+        if now != self.told:
+            self.told = now
             self._tell(now)

@@ -6,7 +6,7 @@ long can be done before, in another thread (`heavy`).
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -15,7 +15,7 @@ from ca.spiffe_id import TrustDomain
 from controlplane.mesh import planning
 from controlplane.mesh.graph import Graph, Group, Judged
 from controlplane.mesh.selecting import Objects
-from controlplane.resources.service_entry import ServicePort
+from controlplane.resources.service_entry import ServiceEntry, ServicePort
 from controlplane.resources.workload_entry import WorkloadEntry
 from policies.authorization_policy import AuthorizationPolicy
 from policies.lower import lower, lower_policy
@@ -29,7 +29,7 @@ from policies.workload import MeshSettings, MtlsMode
 from xds.compile.memo import ByIdentity
 
 Rule = AuthorizationPolicy | PeerAuthentication | RequestAuthentication
-_Place = tuple[int, Protocol]
+_Place = tuple[int, Protocol]  # the workload's own port
 _MANY: Final = 50  # rules; more take longer than others should be kept waiting
 
 
@@ -81,14 +81,35 @@ class Decisions:
             table.remove(key)
         self.touch(rule)
 
-    def heavy(self, rule: Rule) -> list[Lowering]:
-        """What of a rule that is about to be put takes long, and is not done yet."""
-        if not isinstance(rule, AuthorizationPolicy) or len(rule.rules) < _MANY:
-            return []
-        known = self._known_of(rule)
-        places = {place for group in self._selected(rule) for place in group.programs}
+    def heavy(self, value: object) -> list[Lowering]:
+        """What follows from an object that is about to be put, takes long and is not done yet."""
+        match value:
+            case AuthorizationPolicy():
+                places = {place for group in self._selected(value) for place in group.programs}
+                return self._lowerings([value], places)
+            case WorkloadEntry(namespace=namespace, labels=labels):
+                keys = self._graph.service_selectors.selecting(namespace, labels)
+                ports = (port for key in keys for port in self._graph.services[key].entry.ports)
+                return self._lowerings(self._applying(namespace, labels), map(_place, ports))
+            case ServiceEntry():
+                groups = self._graph.by_labels.selected(value.namespace, value.selector)
+                found = (self._applying(g.workload.namespace, g.workload.labels) for g in groups)
+                return self._lowerings([p for one in found for p in one], map(_place, value.ports))
+            case _:
+                return []
+
+    def _applying(self, namespace: str, labels: Mapping[str, str]) -> list[AuthorizationPolicy]:
+        return self._policies.applying(namespace, labels, self._settings.root_namespace)
+
+    def _lowerings(self, rules: Iterable[AuthorizationPolicy], places: Iterable[_Place]) -> list[Lowering]:
+        wanted = sorted(set(places))
+        large = {id(rule): rule for rule in rules if len(rule.rules) >= _MANY}.values()
         return [
-            Lowering(rule, self._settings, place, known) for place in sorted(places) if place not in known
+            Lowering(rule, self._settings, place, known)
+            for rule in large
+            for known in [self._known_of(rule)]
+            for place in wanted
+            if place not in known
         ]
 
     def _known_of(self, policy: AuthorizationPolicy) -> dict[_Place, tuple[Clause, ...]]:
@@ -127,7 +148,7 @@ class Decisions:
             concerned = differing(old.audience, judged.audience)
             for service in group.services.values():
                 for target in service.targets:
-                    if (planning.target(target.port), planning.protocol(target.port)) == (port, protocol):
+                    if _place(target.port) == (port, protocol):
                         self._graph.dirty.ask(target, concerned)
 
     def mode_again(self, group: Group) -> None:
@@ -138,7 +159,7 @@ class Decisions:
             self._graph.touch_services(group)
 
     def judged(self, group: Group, port: ServicePort) -> Judged:
-        key = (planning.target(port), planning.protocol(port))
+        key = _place(port)
         if key not in group.programs:
             group.programs[key] = Judged.of(self._lowered(group, *key))
         return group.programs[key]
@@ -164,7 +185,7 @@ class Decisions:
     def _lowered(self, group: Group, port: int, protocol: Protocol) -> DecisionProgram:
         settings, workload = self._settings, group.workload
         where = (workload.namespace, workload.labels, settings.root_namespace)
-        selected = select(self._policies.applying(*where), workload, settings)
+        selected = select(self._applying(workload.namespace, workload.labels), workload, settings)
         tokens = authentication(self._tokens.applying(*where), workload, settings)
 
         def lowered(policy: AuthorizationPolicy) -> tuple[Clause, ...]:
@@ -187,3 +208,7 @@ class Decisions:
             mode = effective_mode(found, workload, port, settings)
             group.modes[port] = observed_mode(mode) if is_observed(workload) else mode
         return group.modes[port]
+
+
+def _place(port: ServicePort) -> _Place:
+    return planning.target(port), planning.protocol(port)

@@ -176,8 +176,7 @@ class LiveMesh:
 
     def heavy(self, edits: Iterable[Edit]) -> list[Lowering]:
         """What makes `apply` of these quick, once it is done: in another thread, so that nobody waits for it."""
-        rules = (edit.value for edit in edits if isinstance(edit.value, AuthorizationPolicy))
-        return [work for rule in rules for work in self._decisions.heavy(rule)]
+        return [work for edit in edits for work in self._decisions.heavy(edit.value)]
 
     def replace_all(self, edits: Iterable[Edit]) -> Affected:
         """As `apply`, and what is not among them is gone: one reading of everything."""

@@ -25,6 +25,10 @@ class Plane:
         self.store = MemoryStore()
         self.state = MeshState(MeshSettings("example.org"), AccessLog.DENIED)
         self.told: list[Affected] = []
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """So that no earlier batch is waited out."""
         self.reconciler = Reconciler(self.store, self.state, lambda affected, _: self.told.append(affected))
 
     async def put(self, resource: str, name: str, spec: dict[str, Any], **annotations: str) -> None:
@@ -35,12 +39,13 @@ class Plane:
         else:
             await self.store.replace(key, value)
 
-    async def workload(self, app: str) -> None:
-        labels = {"app": app}
-        entry = {"address": "10.0.0.1", "serviceAccount": app, "labels": labels}
+    async def entry(self, app: str) -> None:
+        entry = {"address": "10.0.0.1", "serviceAccount": app, "labels": {"app": app}}
         layout = '{"inbound": {"http": "127.0.0.1:1"}}'
         await self.put(f"workloadentries.{NETWORKING}", app, entry, **{"pylis.io/sidecar": layout})
-        service = {"hosts": [f"{app}.shop"], "ports": PORTS, "workloadSelector": {"labels": labels}}
+
+    async def service(self, app: str) -> None:
+        service = {"hosts": [f"{app}.shop"], "ports": PORTS, "workloadSelector": {"labels": {"app": app}}}
         await self.put(f"serviceentries.{NETWORKING}", app, service)
 
     async def rules(self, app: str, name: str, count: int, path: str = "/") -> None:
@@ -56,7 +61,8 @@ async def plane() -> Plane:
     """`orders` has 4 policies of 500 rules, `db` one of one."""
     one = Plane()
     for app in ("orders", "db"):
-        await one.workload(app)
+        await one.entry(app)
+        await one.service(app)
     await one.rules("db", "db", 1)
     for n in range(4):
         await one.rules("orders", f"big-{n}", 500)
@@ -80,6 +86,18 @@ async def test_reading_and_lowering_a_large_policy_is_done_beside_the_loop(plane
     step = asyncio.ensure_future(plane.reconciler.step())
     assert await turns(step) > 20
     assert [affected.nodes for affected in plane.told] == [{"shop/orders"}]
+
+
+async def test_a_workload_that_comes_to_large_policies_is_prepared_beside_the_loop(plane: Plane) -> None:
+    for n in range(4):
+        await plane.rules("late", f"late-{n}", 500)
+    await plane.service("late")
+    await plane.reconciler.step()
+    await plane.entry("late")
+    plane.begin_anew()
+    step = asyncio.ensure_future(plane.reconciler.step())
+    assert await turns(step) > 20
+    assert [affected.nodes for affected in plane.told][-1] == {"shop/late"}
 
 
 async def test_another_workloads_edit_lands_meanwhile(plane: Plane) -> None:
