@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import http.client
+import json
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -108,6 +111,26 @@ def test_requests_go_to_those_that_are_ready_and_none_fails(mesh: DemoMesh) -> N
         (directory / "orders-b").touch()  # it serves on, and says that it is not ready
         caller.until_only("orders-a")
         (directory / "orders-b").unlink()
+        caller.until_only("orders-a", "orders-b")
+    finally:
+        caller.stop()
+    assert set(caller.answers) == {"orders-a", "orders-b"}
+
+
+def test_no_request_fails_when_a_replica_is_stopped_in_order_and_started_again(mesh: DemoMesh) -> None:
+    file = mesh.state_dir / "agent" / "workloads.json"
+    agent = int(json.loads((mesh.state_dir / "mesh.json").read_text())["children"]["agent"])
+    everything = json.loads(file.read_text())
+    without = {"workloads": [w for w in everything["workloads"] if w["name"] != "orders-b"]}
+    caller = Caller(mesh)
+    caller.start()
+    try:
+        caller.until_only("orders-a", "orders-b")
+        file.write_text(json.dumps(without))
+        os.kill(agent, signal.SIGHUP)
+        caller.until_only("orders-a")
+        file.write_text(json.dumps(everything))
+        os.kill(agent, signal.SIGHUP)
         caller.until_only("orders-a", "orders-b")
     finally:
         caller.stop()
