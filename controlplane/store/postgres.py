@@ -88,7 +88,12 @@ class PostgresStore:
         pool: Any = None
         try:
             pool = await asyncpg.create_pool(
-                dsn, min_size=1, max_size=8, timeout=CONNECT_SECONDS, command_timeout=COMMAND_SECONDS
+                dsn,
+                min_size=1,
+                max_size=8,
+                timeout=CONNECT_SECONDS,
+                command_timeout=COMMAND_SECONDS,
+                reset=_leave_as_it_is,
             )
             async with pool.acquire() as db:
                 await migrate(db)
@@ -226,13 +231,13 @@ class PostgresStore:
 
     @asynccontextmanager
     async def exclusive(self) -> AsyncGenerator[None]:
-        """One server at a time is in this block."""
-        async with self._connection() as db:
-            await db.execute("SELECT pg_advisory_lock($1)", EXCLUSIVE_LOCK)
-            try:
+        """One server at a time is in this block. The lock goes with its connection, however the block ends."""
+        try:
+            async with _connected(self._dsn) as db:
+                await db.execute("SELECT pg_advisory_lock($1)", EXCLUSIVE_LOCK)
                 yield
-            finally:
-                await db.execute("SELECT pg_advisory_unlock($1)", EXCLUSIVE_LOCK)
+        except _LOST as error:
+            raise UnavailableError(f"PostgreSQL cannot be reached: {type(error).__name__}") from error
 
     @asynccontextmanager
     async def still(self) -> AsyncGenerator[None]:
@@ -384,6 +389,10 @@ class PostgresStore:
 
     def _heard(self, *_: object) -> None:
         self._look.set()
+
+
+async def _leave_as_it_is(_: Any) -> None:
+    """Nothing here changes a pooled connection's settings: cleaning one up would be a round trip a query."""
 
 
 async def migrate(db: Any, to: int = LATEST) -> None:
