@@ -33,7 +33,8 @@ from controlplane.store.port import (
     Value,
     encode,
 )
-from controlplane.store.schema import HISTORY_KEPT, LATEST, NewerSchemaError, steps
+from controlplane.store.schema import LATEST, NewerSchemaError, steps
+from controlplane.store.statements import DATA_KEY, EVENT, OBJECT, PAGE, POSTGRESQL, REVISION
 from controlplane.store.transaction import Batch, Create, Delete, Note, Replace, Write
 from controlplane.store.vault import EnvelopeKey, Vault
 
@@ -45,9 +46,6 @@ LEADER_LOCK: Final = 0x70796C6973  # "pylis"
 MIGRATION_LOCK: Final = LEADER_LOCK + 1
 EXCLUSIVE_LOCK: Final = LEADER_LOCK + 2
 SERVERS_LOCK: Final = 0x70796C69  # the first of two numbers; the second is the server's own
-_EVENT: Final = "change, resource, namespace, name, value, created, revision, minor, time, author"
-_OBJECT: Final = "resource, namespace, name, value, created, revision"
-_PAGE: Final = 1000
 _LOST: Final = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.CannotConnectNowError,
                 asyncpg.AdminShutdownError, asyncpg.CrashShutdownError, asyncpg.InternalClientError, TimeoutError)  # fmt: skip
 log = structlog.get_logger()
@@ -98,9 +96,8 @@ class PostgresStore:
             async with pool.acquire() as db:
                 await migrate(db)
                 vault = await _vault(db, outer)
-                revision = await db.fetchval("SELECT revision FROM counter")
-                query = f"SELECT {_EVENT} FROM events ORDER BY revision DESC LIMIT $1"  # noqa: S608 - a constant
-                rows = await db.fetch(query, KEPT)
+                revision = await db.fetchval(REVISION)
+                rows = await db.fetch(POSTGRESQL.latest_events, -1, KEPT)
         except UnusableError:
             pool.terminate()
             raise
@@ -135,16 +132,16 @@ class PostgresStore:
         return frozenset(str(row[0]) for row in rows)
 
     async def get(self, key: Key) -> Record | None:
-        query = f"SELECT {_OBJECT} FROM objects WHERE resource=$1 AND namespace=$2 AND name=$3"  # noqa: S608
+        query = f"SELECT {OBJECT} FROM objects WHERE resource=$1 AND namespace=$2 AND name=$3"  # noqa: S608
         async with self._connection() as db:
             row = await db.fetchrow(query, key.resource, key.namespace, key.name)
         return _record(self._vault, row) if row else None
 
     async def list(self, resource: str, namespace: str | None = None) -> tuple[list[Record], int]:
-        query = f"""SELECT {_OBJECT} FROM objects WHERE resource=$1 AND ($2::text IS NULL OR namespace=$2)
+        query = f"""SELECT {OBJECT} FROM objects WHERE resource=$1 AND ($2::text IS NULL OR namespace=$2)
                     ORDER BY namespace COLLATE "C", name COLLATE "C" """  # noqa: S608
         async with self._connection() as db, db.transaction(isolation="repeatable_read", readonly=True):
-            revision = await db.fetchval("SELECT revision FROM counter")
+            revision = await db.fetchval(REVISION)
             rows = await db.fetch(query, resource, namespace)
         return [_record(self._vault, row) for row in rows], revision
 
@@ -186,29 +183,25 @@ class PostgresStore:
         await self._log.wait(after)
 
     async def history(self, key: Key) -> list[Event]:
-        query = f"""SELECT {_EVENT} FROM events WHERE resource=$1 AND namespace=$2 AND name=$3 AND minor=0
-                    ORDER BY revision"""  # noqa: S608
         async with self._connection() as db:
-            rows = await db.fetch(query, key.resource, key.namespace, key.name)
+            rows = await db.fetch(POSTGRESQL.history, key.resource, key.namespace, key.name)
         return [_event(self._vault, row) for row in rows]
 
     async def compact(self) -> None:
         async with self._connection() as db:
-            revision = await db.fetchval("SELECT revision FROM counter")
-            await db.execute(HISTORY_KEPT.format("$1"), revision - KEPT)
+            revision = await db.fetchval(REVISION)
+            await db.execute(POSTGRESQL.compact, revision - KEPT)
 
     async def check(self) -> None:
         async with self._connection() as db:
-            await db.fetchval("SELECT revision FROM counter")
+            await db.fetchval(REVISION)
 
     async def record(self, *entries: Entry) -> None:
         await self._committer.note(Note(entries))
 
     async def audit_records(self, after: int = 0, limit: int = 1000) -> list[AuditRecord]:
         async with self._connection() as db:
-            rows = await db.fetch(
-                "SELECT line FROM audit WHERE sequence > $1 ORDER BY sequence LIMIT $2", after, limit
-            )
+            rows = await db.fetch(POSTGRESQL.audit_after, after, limit)
         return [chain.decode(row["line"]) for row in rows]
 
     async def audit_head(self) -> Head:
@@ -219,8 +212,7 @@ class PostgresStore:
         head, faults, after = Head(), list[Fault](), 0
         async with self._connection() as db, db.transaction(isolation="repeatable_read", readonly=True):
             noted = await db.fetchrow("SELECT * FROM counter")
-            query = "SELECT line FROM audit ORDER BY sequence LIMIT $1 OFFSET $2"
-            while rows := await db.fetch(query, _PAGE, after):
+            while rows := await db.fetch(POSTGRESQL.audit_rows, after, PAGE):
                 head, found = chain.verify((row["line"] for row in rows), head)
                 faults += found
                 after += len(rows)
@@ -285,7 +277,7 @@ class PostgresStore:
     async def _read(self, db: Any, keys: Sequence[Key]) -> dict[Key, Record]:
         if not keys:
             return {}
-        query = f"""SELECT {_OBJECT} FROM objects WHERE (resource, namespace, name) IN
+        query = f"""SELECT {OBJECT} FROM objects WHERE (resource, namespace, name) IN
                     (SELECT * FROM unnest($1::text[], $2::text[], $3::text[]))"""  # noqa: S608
         rows = await db.fetch(query, *_columns([(k.resource, k.namespace, k.name) for k in keys]))
         found = [_record(self._vault, row) for row in rows]
@@ -299,13 +291,13 @@ class PostgresStore:
                        (SELECT * FROM unnest($1::text[], $2::text[], $3::text[]))"""
             await db.execute(query, *_columns([(k.resource, k.namespace, k.name) for k in gone]))
         if kept:
-            query = f"""INSERT INTO objects ({_OBJECT})
+            query = f"""INSERT INTO objects ({OBJECT})
                         SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[])
                         ON CONFLICT (resource, namespace, name) DO UPDATE
                         SET value=excluded.value, created=excluded.created, revision=excluded.revision"""  # noqa: S608
             await db.execute(query, *_columns([self._row(r) for r in kept]))
         if batch.events:
-            query = f"""INSERT INTO events ({_EVENT}) SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[],
+            query = f"""INSERT INTO events ({EVENT}) SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[],
                         $5::text[], $6::bigint[], $7::bigint[], $8::smallint[], $9::text[], $10::text[])"""  # noqa: S608
             rows = [
                 (str(e.change), *self._row(e.record), int(e.minor), e.time, e.author) for e in batch.events
@@ -366,14 +358,13 @@ class PostgresStore:
                 continue
 
     async def _catch_up(self, db: Any) -> None:
-        query = f"SELECT {_EVENT} FROM events WHERE revision > $1 ORDER BY revision LIMIT {_PAGE}"  # noqa: S608
         while True:
             seen = self._log.revision
-            rows = await db.fetch(query, seen)
+            rows = await db.fetch(POSTGRESQL.next_events, seen, PAGE)
             if self._log.revision != seen:
                 continue  # our own write came in between
             if not rows:
-                revision = await db.fetchval("SELECT revision FROM counter")
+                revision = await db.fetchval(REVISION)
                 if revision < seen:
                     self._log.restart(revision)  # a backup was restored
                 return
@@ -413,7 +404,7 @@ async def _vault(db: Any, outer: EnvelopeKey) -> Vault:
     query = "INSERT INTO meta VALUES ('data_key', $1) ON CONFLICT DO NOTHING RETURNING value"
     if await db.fetchval(query, wrapped) is not None:
         return made
-    return Vault.open(outer, await db.fetchval("SELECT value FROM meta WHERE name='data_key'"))
+    return Vault.open(outer, await db.fetchval(DATA_KEY))
 
 
 @asynccontextmanager

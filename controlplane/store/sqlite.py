@@ -34,13 +34,12 @@ from controlplane.store.port import (
     encode,
 )
 from controlplane.store.resident import Resident
-from controlplane.store.schema import HISTORY_KEPT, migrate_sqlite
+from controlplane.store.schema import migrate_sqlite
+from controlplane.store.statements import DATA_KEY, EVENT, OBJECT, PAGE, REVISION, SQLITE
 from controlplane.store.transaction import Batch, Create, Delete, Note, Replace, Write
 from controlplane.store.vault import EnvelopeKey, Vault
 
 _Result = TypeVar("_Result")
-_EVENT: Final = "change, resource, namespace, name, value, created, revision, minor, time, author"
-_PAGE: Final = 1000
 RESTORED_AHEAD: Final = 1_000_000  # how far above a backup's revisions go on
 
 
@@ -152,7 +151,7 @@ class SqliteStore:
 
     async def verify_audit(self) -> tuple[Head, list[Fault]]:
         head, faults, after = Head(), list[Fault](), 0
-        while lines := await self._run(lambda after=after: self._file.audit_lines(after, _PAGE, by_row=True)):
+        while lines := await self._run(lambda after=after: self._file.audit_lines(after, PAGE, by_row=True)):
             head, found = chain.verify(lines, head)
             faults += found
             after += len(lines)
@@ -212,7 +211,7 @@ class _File:
         if found != "ok":
             raise sqlite3.DatabaseError(f"it is damaged ({found}); restore a backup: pylis restore")
         outer = outer or vaults.outer_key(path.with_name("envelope.key"))
-        row = self.db.execute("SELECT value FROM meta WHERE name='data_key'").fetchone()
+        row = self.db.execute(DATA_KEY).fetchone()
         if row is None:
             self.vault, wrapped = Vault.create(outer)
             self.db.execute("INSERT INTO meta VALUES ('data_key', ?)", (wrapped,))
@@ -222,12 +221,11 @@ class _File:
             "SELECT revision, audit_sequence, audit_hash FROM counter"
         ).fetchone()
         self.head = Head(sequence, hash_)
-        rows = self.db.execute("SELECT resource, namespace, name, value, created, revision FROM objects")
+        rows = self.db.execute(f"SELECT {OBJECT} FROM objects")  # noqa: S608 - a constant
         self.records = [self._record(row) for row in rows]
         # nobody may go on watching from before a restored backup
         floor = self.db.execute("SELECT value FROM meta WHERE name='floor'").fetchone()
-        query = f"SELECT {_EVENT} FROM events WHERE revision > ? ORDER BY revision DESC LIMIT ?"  # noqa: S608 - a constant
-        rows = self.db.execute(query, (int(floor[0]) if floor else 0, KEPT))
+        rows = self.db.execute(SQLITE.latest_events, (int(floor[0]) if floor else 0, KEPT))
         self.events = [self._event(row) for row in rows][::-1]
 
     def persist(self, batch: Batch) -> None:
@@ -245,23 +243,19 @@ class _File:
             )
 
     def history(self, key: Key) -> list[Event]:
-        query = f"SELECT {_EVENT} FROM events WHERE resource=? AND namespace=? AND name=? AND NOT minor ORDER BY revision"  # noqa: S608
-        return [self._event(row) for row in self.db.execute(query, (key.resource, key.namespace, key.name))]
+        found = self.db.execute(SQLITE.history, (key.resource, key.namespace, key.name))
+        return [self._event(row) for row in found]
 
     def compact(self) -> None:
-        (revision,) = self.db.execute("SELECT revision FROM counter").fetchone()
-        self.db.execute(HISTORY_KEPT.format("?1"), (revision - KEPT,))
+        (revision,) = self.db.execute(REVISION).fetchone()
+        self.db.execute(SQLITE.compact, (revision - KEPT,))
 
     def check(self) -> None:
-        self.db.execute("SELECT revision FROM counter").fetchone()
+        self.db.execute(REVISION).fetchone()
 
     def audit_lines(self, after: int, limit: int, *, by_row: bool = False) -> list[str]:
         """`by_row`: from the row after `after` rows, whatever the sequences say."""
-        query = (
-            "SELECT line FROM audit ORDER BY sequence LIMIT ?2 OFFSET ?1"
-            if by_row
-            else "SELECT line FROM audit WHERE sequence > ?1 ORDER BY sequence LIMIT ?2"
-        )
+        query = SQLITE.audit_rows if by_row else SQLITE.audit_after
         return [row[0] for row in self.db.execute(query, (after, limit))]
 
     def check_seal(self, head: Head) -> list[Fault]:
@@ -296,7 +290,7 @@ class _File:
             self.db.execute("INSERT OR REPLACE INTO objects VALUES (?,?,?,?,?,?)", row)
         row = (str(event.change), *place, text, record.created, record.revision, int(event.minor))
         self.db.execute(
-            f"INSERT INTO events ({_EVENT}) VALUES (?,?,?,?,?,?,?,?,?,?)",  # noqa: S608
+            f"INSERT INTO events ({EVENT}) VALUES (?,?,?,?,?,?,?,?,?,?)",  # noqa: S608
             (*row, event.time, event.author),
         )
 
@@ -326,11 +320,11 @@ async def restored(backup: Path, path: Path, outer: EnvelopeKey | None = None) -
                 (found,) = db.execute("PRAGMA integrity_check(1)").fetchone()
                 if found != "ok":
                     raise sqlite3.DatabaseError(f"the backup is damaged ({found})")
-                wrapped = db.execute("SELECT value FROM meta WHERE name='data_key'").fetchone()
+                wrapped = db.execute(DATA_KEY).fetchone()
                 if wrapped is not None:
                     Vault.open(outer or vaults.outer_key(path.with_name("envelope.key")), wrapped[0])
                 db.execute("UPDATE counter SET revision = revision + ?", (RESTORED_AHEAD,))
-                (revision,) = db.execute("SELECT revision FROM counter").fetchone()
+                (revision,) = db.execute(REVISION).fetchone()
                 db.execute("INSERT OR REPLACE INTO meta VALUES ('floor', ?)", (str(revision),))
             kept = path.with_name(f"{path.name}.before-{revision}") if path.exists() else None
             if kept is not None:
