@@ -173,6 +173,12 @@ async def test_the_near_are_called_and_when_they_are_gone_the_far(caller: Caller
     here, there = Endpoint(await near.start(), NEAR), Endpoint(await far.start(), FAR)
     await caller.told({}, here, there)
     assert {await caller.get() for _ in range(10)} == {(200, "near")}
+    await (
+        near.stop()
+    )  # still registered: who finds it gone goes on to the far, each time until it is left out
+    assert {await caller.get() for _ in range(12)} == {(200, "far")}
+    near = App("near")
+    here = Endpoint(await near.start(), NEAR)
     await caller.told({}, there)
     assert {await caller.get() for _ in range(5)} == {(200, "far")}
     await caller.told({"loadBalancer": {"localityLbSetting": {"enabled": False}}}, here, there)

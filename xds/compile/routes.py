@@ -13,6 +13,7 @@ from xds.plan import Destination, SocketAddress
 from xds.schema import new, pack
 
 _ROUTE: Final = "envoy.config.route.v3"
+_NEXT_PRIORITY: Final = "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig"
 _PREVIOUS: Final = "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
 OUT_OF_SCOPE: Final = (
     "pylis: this workload may call no service of that name and port; "
@@ -109,7 +110,7 @@ def _no_timeout() -> dict[str, object]:
 
 
 def _retries() -> dict[str, object]:
-    """Only where nothing of the request can have reached the application; another endpoint's turn, if there is one."""
+    """Only where nothing of the request can have reached the application; another endpoint's turn, farther away if need be."""
     return {
         "retry_policy": {
             "retry_on": "connect-failure,refused-stream,reset-before-request",
@@ -118,5 +119,9 @@ def _retries() -> dict[str, object]:
                 {"name": "envoy.retry_host_predicates.previous_hosts", "typed_config": pack(new(_PREVIOUS))}
             ],
             "host_selection_retry_max_attempts": 5,
+            "retry_priority": {
+                "name": "envoy.retry_priorities.previous_priorities",
+                "typed_config": pack(new(_NEXT_PRIORITY, update_frequency=1)),
+            },
         }
     }

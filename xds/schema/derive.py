@@ -117,6 +117,7 @@ ROOTS: Final = (
     "envoy.extensions.matching.common_inputs.ssl.v3.UriSanInput",
     "envoy.extensions.matching.input_matchers.metadata.v3.Metadata",
     "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",
+    "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
     "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer",
     "envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig",
 )
