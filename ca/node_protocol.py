@@ -21,6 +21,7 @@ from ca import bundle as bundles
 from ca import node_report
 from ca.bundle import TrustBundle
 from ca.errors import BundleError, NodeProtocolError, SpiffeIdError
+from ca.json_fields import read_list, read_number, read_object, read_text, read_texts
 from ca.jwt_svid import JWT_TTL
 from ca.node_report import MAX_WORKLOADS, FoundWorkload, NotTaken
 from ca.registrations import Registration
@@ -234,8 +235,8 @@ def encode_attest(message: Attest) -> bytes:
 
 def decode_attest(value: Any) -> Attest:
     """From parsed JSON. Raises: NodeProtocolError."""
-    fields = _object(value)
-    reader = _EVIDENCE.get(_text(fields, "method"))
+    fields = read_object(value)
+    reader = _EVIDENCE.get(read_text(fields, "method"))
     if reader is None:
         raise NodeProtocolError(f"method is none of {', '.join(_EVIDENCE)}")
     return Attest(reader(fields), _bytes(fields, "csr"))
@@ -261,8 +262,8 @@ def attested_json(message: Attested) -> dict[str, Any]:
 
 def decode_attested(value: Any) -> Attested:
     """From parsed JSON. Raises: NodeProtocolError."""
-    fields = _object(value)
-    return Attested(_text(fields, "agent"), _chain(fields), _bundle(fields.get("bundle")))
+    fields = read_object(value)
+    return Attested(read_text(fields, "agent"), _chain(fields), _bundle(fields.get("bundle")))
 
 
 def _to_json(message: FromAgent | FromServer) -> dict[str, Any]:
@@ -319,41 +320,43 @@ def _bundle_json(bundle: TrustBundle) -> dict[str, Any]:
 _FROM_AGENT: Final[Mapping[str, Callable[[dict[str, Any]], FromAgent]]] = {
     "report": lambda f: Report(_workloads(f)),
     "readiness": lambda f: Readiness(_watched(f)),
-    "hello": lambda f: Hello(_text(f, "version", empty=True), _text(f, "instance", empty=True)),
-    "pong": lambda f: Pong(_number(f, "id")),
-    "sign": lambda f: Sign(_number(f, "id"), _text(f, "registration"), _bytes(f, "csr")),
-    "sign-jwt": lambda f: SignJwt(_number(f, "id"), _text(f, "registration"), _texts(f, "audience")),
-    "renew-agent": lambda f: RenewAgent(_number(f, "id"), _bytes(f, "csr")),
-    "acknowledge": lambda f: Acknowledge(_number(f, "sequence")),
+    "hello": lambda f: Hello(read_text(f, "version", empty=True), read_text(f, "instance", empty=True)),
+    "pong": lambda f: Pong(read_number(f, "id")),
+    "sign": lambda f: Sign(read_number(f, "id"), read_text(f, "registration"), _bytes(f, "csr")),
+    "sign-jwt": lambda f: SignJwt(
+        read_number(f, "id"), read_text(f, "registration"), read_texts(f, "audience")
+    ),
+    "renew-agent": lambda f: RenewAgent(read_number(f, "id"), _bytes(f, "csr")),
+    "acknowledge": lambda f: Acknowledge(read_number(f, "sequence")),
 }
 _FROM_SERVER: Final[Mapping[str, Callable[[dict[str, Any]], FromServer]]] = {
     "reported": lambda f: Reported(_not_taken(f)),
     "authorized": lambda f: Authorized(
-        tuple(_entry(e) for e in _list(f, "entries")),
+        tuple(_entry(e) for e in read_list(f, "entries")),
         _bundle(f.get("bundle")),
-        _texts(f, "tainted"),
-        tuple(_bundle(b) for b in _list(f, "federated")),
-        _texts(f, "cutOff"),
+        read_texts(f, "tainted"),
+        tuple(_bundle(b) for b in read_list(f, "federated")),
+        read_texts(f, "cutOff"),
     ),
-    "signed": lambda f: Signed(_number(f, "id"), _chain(f)),
+    "signed": lambda f: Signed(read_number(f, "id"), _chain(f)),
     "signed-jwt": lambda f: SignedJwt(
-        _number(f, "id"), _text(f, "token"), _number(f, "issued"), _number(f, "expires")
+        read_number(f, "id"), read_text(f, "token"), read_number(f, "issued"), read_number(f, "expires")
     ),
-    "ping": lambda f: Ping(_number(f, "id")),
-    "refused": lambda f: Refused(_number(f, "id"), _text(f, "reason", empty=True)),
+    "ping": lambda f: Ping(read_number(f, "id")),
+    "refused": lambda f: Refused(read_number(f, "id"), read_text(f, "reason", empty=True)),
 }
 _EVIDENCE: Final[Mapping[str, Callable[[dict[str, Any]], Evidence]]] = {
-    "join-token": lambda f: TokenEvidence(_text(f, "secret")),
-    "x509pop": lambda f: KeyEvidence(_text(f, "challenge"), _bytes(f, "signature")),
-    "oidc": lambda f: OidcEvidence(_text(f, "token")),
+    "join-token": lambda f: TokenEvidence(read_text(f, "secret")),
+    "x509pop": lambda f: KeyEvidence(read_text(f, "challenge"), _bytes(f, "signature")),
+    "oidc": lambda f: OidcEvidence(read_text(f, "token")),
 }
 
 _Message = Any
 
 
 def _read(value: Any, table: Mapping[str, Callable[[dict[str, Any]], _Message]]) -> _Message:
-    fields = _object(value)
-    reader = table.get(_text(fields, "type"))
+    fields = read_object(value)
+    reader = table.get(read_text(fields, "type"))
     if reader is None:
         raise NodeProtocolError("a message of unknown type")
     return reader(fields)
@@ -372,17 +375,17 @@ def _frame(data: bytes) -> list[Any]:
 
 
 def _workloads(fields: dict[str, Any]) -> tuple[FoundWorkload, ...]:
-    items = _list(fields, "workloads")
+    items = read_list(fields, "workloads")
     if len(items) > MAX_WORKLOADS:
         raise NodeProtocolError(f"a report of more than {MAX_WORKLOADS} workloads")
     return tuple(node_report.from_json(item) for item in items)
 
 
 def _watched(fields: dict[str, Any]) -> tuple[tuple[str, str], ...]:
-    items = _list(fields, "workloads")
+    items = read_list(fields, "workloads")
     if len(items) > MAX_WORKLOADS:
         raise NodeProtocolError(f"word of more than {MAX_WORKLOADS} workloads")
-    pairs = [_texts({"pair": item}, "pair") for item in items]
+    pairs = [read_texts({"pair": item}, "pair") for item in items]
     if not all(len(pair) == 2 and len(pair[0]) <= MAX_NAME and len(pair[1]) <= MAX_REASON for pair in pairs):
         raise NodeProtocolError("workloads is no list of names and reasons")
     found = {pair[0]: pair[1] for pair in pairs}
@@ -390,74 +393,40 @@ def _watched(fields: dict[str, Any]) -> tuple[tuple[str, str], ...]:
 
 
 def _not_taken(fields: dict[str, Any]) -> tuple[NotTaken, ...]:
-    pairs = [_texts({"pair": item}, "pair") for item in _list(fields, "notTaken")]
+    pairs = [read_texts({"pair": item}, "pair") for item in read_list(fields, "notTaken")]
     if not all(len(pair) == 2 for pair in pairs):
         raise NodeProtocolError("notTaken is no list of pairs")
     return tuple(NotTaken(*pair) for pair in pairs)
 
 
 def _entry(value: Any) -> Entry:
-    f = _object(value)
-    identity = _text(f, "spiffeId")
+    f = read_object(value)
+    identity = read_text(f, "spiffeId")
     try:
         SpiffeId.parse(identity)
     except SpiffeIdError as error:
         raise NodeProtocolError(f"spiffeId: {error}") from error
     return Entry(
-        _text(f, "name"), identity, _texts(f, "selectors"), _number(f, "ttlSeconds"), _texts(f, "dnsNames"),
-        _text(f, "hint", empty=True), _number(f, "jwtTtlSeconds"), _texts(f, "federatesWith"),
+        read_text(f, "name"), identity, read_texts(f, "selectors"), read_number(f, "ttlSeconds"), read_texts(f, "dnsNames"),
+        read_text(f, "hint", empty=True), read_number(f, "jwtTtlSeconds"), read_texts(f, "federatesWith"),
     )  # fmt: skip
 
 
 def _bundle(found: Any) -> TrustBundle:
-    value = _object(found)
+    value = read_object(found)
     try:
-        domain = TrustDomain.parse(_text(value, "trustDomain"))
+        domain = TrustDomain.parse(read_text(value, "trustDomain"))
         return bundles.from_spiffe(domain, json.dumps(value.get("document")))
     except (BundleError, SpiffeIdError) as error:
         raise NodeProtocolError(f"bundle: {error}") from error
 
 
-def _object(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise NodeProtocolError("not an object")
-    return cast("dict[str, Any]", value)
-
-
-def _list(fields: dict[str, Any], name: str) -> list[Any]:
-    value = fields.get(name)
-    if not isinstance(value, list):
-        raise NodeProtocolError(f"{name} is no list")
-    return cast("list[Any]", value)
-
-
-def _texts(fields: dict[str, Any], name: str) -> tuple[str, ...]:
-    items = _list(fields, name)
-    if not all(isinstance(item, str) for item in items):
-        raise NodeProtocolError(f"{name} is no list of strings")
-    return tuple(cast("list[str]", items))
-
-
-def _text(fields: dict[str, Any], name: str, *, empty: bool = False) -> str:
-    value = fields.get(name)
-    if not isinstance(value, str) or not (value or empty):
-        raise NodeProtocolError(f"{name} is no string")
-    return value
-
-
-def _number(fields: dict[str, Any], name: str) -> int:
-    value = fields.get(name)
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 53:
-        raise NodeProtocolError(f"{name} is no number")
-    return value
-
-
 def _bytes(fields: dict[str, Any], name: str) -> bytes:
-    return _from_b64(_text(fields, name), name)
+    return _from_b64(read_text(fields, name), name)
 
 
 def _chain(fields: dict[str, Any]) -> tuple[bytes, ...]:
-    chain = tuple(_from_b64(item, "chain") for item in _texts(fields, "chain"))
+    chain = tuple(_from_b64(item, "chain") for item in read_texts(fields, "chain"))
     if not chain:
         raise NodeProtocolError("chain is empty")
     return chain

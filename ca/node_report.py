@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from ca.errors import NodeProtocolError
+from ca.json_fields import read_flag, read_list, read_object, read_text, read_texts
 
 MAX_WORKLOADS: Final = 1000
 PROTOCOLS: Final = ("HTTP", "HTTP2", "GRPC", "TCP")
@@ -66,8 +67,8 @@ def to_json(found: FoundWorkload) -> dict[str, Any]:
 
 def from_json(value: Any) -> FoundWorkload:
     """Raises: NodeProtocolError."""
-    f = _object(value)
-    addresses, networks = _texts(f, "addresses"), _texts(f, "networks")
+    f = read_object(value)
+    addresses, networks = read_texts(f, "addresses", empty=False), read_texts(f, "networks", empty=False)
     try:
         for text in addresses:
             ipaddress.ip_address(text)
@@ -78,15 +79,15 @@ def from_json(value: Any) -> FoundWorkload:
     if not addresses or not networks:
         raise NodeProtocolError("a workload without an address or a network")
     return FoundWorkload(
-        _text(f, "namespace"), _text(f, "serviceAccount"), _text(f, "name"), _texts(f, "hosts"), _ports(f),
-        _labels(f), _texts(f, "selectors"), addresses, networks,
-        _flag(f, "ipv6"), _flag(f, "passthrough"), _flag(f, "observe"),
+        read_text(f, "namespace"), read_text(f, "serviceAccount"), read_text(f, "name"), read_texts(f, "hosts", empty=False), _ports(f),
+        _labels(f), read_texts(f, "selectors", empty=False), addresses, networks,
+        read_flag(f, "ipv6"), read_flag(f, "passthrough"), read_flag(f, "observe"),
     )  # fmt: skip
 
 
 def _ports(fields: dict[str, Any]) -> tuple[FoundPort, ...]:
     found: list[FoundPort] = []
-    for item in _list(fields, "ports"):
+    for item in read_list(fields, "ports"):
         pair = cast("list[Any]", item) if isinstance(item, list) else []
         if (
             len(pair) != 2
@@ -100,41 +101,7 @@ def _ports(fields: dict[str, Any]) -> tuple[FoundPort, ...]:
 
 
 def _labels(fields: dict[str, Any]) -> dict[str, str]:
-    labels = _object(fields.get("labels"))
+    labels = read_object(fields.get("labels"))
     if not all(isinstance(value, str) for value in labels.values()):
         raise NodeProtocolError("labels is no object of texts")
     return labels
-
-
-def _object(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise NodeProtocolError("not an object")
-    return cast("dict[str, Any]", value)
-
-
-def _list(fields: dict[str, Any], name: str) -> list[Any]:
-    value = fields.get(name)
-    if not isinstance(value, list):
-        raise NodeProtocolError(f"{name} is no list")
-    return cast("list[Any]", value)
-
-
-def _texts(fields: dict[str, Any], name: str) -> tuple[str, ...]:
-    items = _list(fields, name)
-    if not all(isinstance(item, str) and item for item in items):
-        raise NodeProtocolError(f"{name} is no list of texts")
-    return tuple(cast("list[str]", items))
-
-
-def _text(fields: dict[str, Any], name: str) -> str:
-    value = fields.get(name)
-    if not isinstance(value, str) or not value:
-        raise NodeProtocolError(f"{name} is no text")
-    return value
-
-
-def _flag(fields: dict[str, Any], name: str) -> bool:
-    value = fields.get(name)
-    if not isinstance(value, bool):
-        raise NodeProtocolError(f"{name} is neither true nor false")
-    return value
