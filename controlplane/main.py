@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ca.service import CertificateAuthority, utc_now
 from ca.spiffe_id import SpiffeId, TrustDomain
@@ -51,12 +51,10 @@ from controlplane.reconcile import Reconciler
 from controlplane.server_identity import OwnCertificate
 from controlplane.state import MeshState
 from controlplane.status import StatusWriter
-from controlplane.store import shared_keystore, vault
+from controlplane.store import vault
 from controlplane.store.freshness import Freshness
 from controlplane.store.memory import MemoryStore
 from controlplane.store.port import Store, UnavailableError, UnusableError
-from controlplane.store.postgres import PostgresStore
-from controlplane.store.shared_keystore import SharedKeystore
 from controlplane.store.sqlite import SqliteStore
 from controlplane.store.vault import EnvelopeKey
 from controlplane.svid_callers import SvidCallers
@@ -66,6 +64,9 @@ from policies.workload import MeshSettings
 from xds.ledger import Ledger
 from xds.plan import AccessLog
 from xds.serve import AddressInUseError, XdsServer
+
+if TYPE_CHECKING:  # a server alone loads no PostgreSQL
+    from controlplane.store.shared_keystore import SharedKeystore
 
 VERSION: Final = "0.1.0"
 LEAVING_SECONDS: Final = 2.0
@@ -123,7 +124,7 @@ async def run(config: Config, ready: Callable[[str, str], None]) -> None:
         raise UnusableError(text) from error
     outer = vault.outer_key(config.envelope_key_file or config.data_dir / "envelope.key", config.envelope_key)
     store = await _open_store(config, outer)
-    shared = await SharedKeystore.open(config.store, outer) if config.is_shared else None
+    shared = await _open_shared(config, outer)
     try:
         await _serve(config, store, shared, ready)
     finally:
@@ -316,8 +317,18 @@ async def _open_store(config: Config, outer: EnvelopeKey) -> Store:
     if config.store == MEMORY_STORE:
         return MemoryStore()
     if config.is_shared:
+        from controlplane.store.postgres import PostgresStore
+
         return await PostgresStore.open(config.store, outer)
     return await SqliteStore.open(Path(config.store.removeprefix("sqlite:///")), outer)
+
+
+async def _open_shared(config: Config, outer: EnvelopeKey) -> SharedKeystore | None:
+    if not config.is_shared:
+        return None
+    from controlplane.store.shared_keystore import SharedKeystore
+
+    return await SharedKeystore.open(config.store, outer)
 
 
 def _open_authority(
@@ -337,6 +348,8 @@ async def _turn(
 
     The keystore is asked while the event loop waits: a write of this server that is under way would hold up both.
     """
+    from controlplane.store.postgres import PostgresStore
+
     async with shared.turn(), store.still() if isinstance(store, PostgresStore) else nullcontext():
         authority.reload()
         yield
@@ -344,6 +357,8 @@ async def _turn(
 
 async def _follow_authority(store: Store, authority: CertificateAuthority) -> None:
     """What another server did to the authorities holds here, too."""
+    from controlplane.store import shared_keystore
+
     fresh = Freshness(store, frozenset({shared_keystore.RESOURCE}))
     while True:
         while not fresh.is_fresh():
