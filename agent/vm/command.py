@@ -238,7 +238,7 @@ def _programs(envoy_path: str, *, real: bool) -> Programs:
         raise click.UsageError(str(error)) from error
     pylis = str(Path(sys.executable).with_name("pylis"))
     nft = shutil.which("nft") or "/usr/sbin/nft"
-    for path in (pylis, found, nft):
+    for path in (pylis, sys.executable, found, nft):
         if not _PATH.fullmatch(path):
             raise click.UsageError(f"{path!r} cannot stand in a unit: install Pylis at a plain absolute path")
         if not real:

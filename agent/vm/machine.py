@@ -154,8 +154,9 @@ class Machine:
             for name in _UNITS:
                 if self.at(SYSTEMD / name).exists():
                     _ask(["systemctl", "disable", "--quiet", "--now", name])
-            if self.is_sliced:  # not stopped: the workload runs in it
-                _ask(["systemctl", "disable", "--quiet", SLICE])
+            if self.is_sliced:
+                # to stop a slice stops what runs in it, and that is the workload
+                _ask(["systemctl", "disable", "--quiet", *([] if _is_used(SLICE) else ["--now"]), SLICE])
             if shutil.which(nft):
                 _run([nft, "-f", "-"], rules.removal())
         for path in files:
@@ -190,6 +191,14 @@ def hidden_from_others(path: Path) -> Path | None:
             if part.exists() and not part.stat().st_mode & 0o001:
                 return part
     return None
+
+
+def _is_used(slice_name: str) -> bool:
+    """Does anything run in it? Source: cgroups(7), cgroup.events"""
+    try:
+        return "populated 0" not in Path("/sys/fs/cgroup", slice_name, "cgroup.events").read_text()
+    except FileNotFoundError:
+        return False
 
 
 def _reaches(address: str) -> bool:

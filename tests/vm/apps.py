@@ -36,6 +36,9 @@ class Echo(socketserver.BaseRequestHandler):
 
 
 class Echoing(socketserver.ThreadingTCPServer):
+    """On IPv4 and IPv6."""
+
+    address_family = socket.AF_INET6
     allow_reuse_address = True
     daemon_threads = True
 
@@ -78,7 +81,7 @@ def main() -> None:
         case ["http", port]:
             http.server.ThreadingHTTPServer(("0.0.0.0", int(port)), Say).serve_forever()
         case ["echo", port]:
-            Echoing(("0.0.0.0", int(port)), Echo).serve_forever()
+            Echoing(("::", int(port)), Echo).serve_forever()
         case ["hold", host, port]:
             hold(host, int(port))
         case ["say", host, port]:

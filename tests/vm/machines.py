@@ -42,6 +42,7 @@ def run(*command: str, text: str | None = None, timeout: float = 120) -> str:
 def bridge() -> None:
     run("ip", "link", "add", BRIDGE, "type", "bridge")
     run("ip", "addr", "add", f"{ADDRESS}/24", "dev", BRIDGE)
+    run("ip", "addr", "add", "fd77::1/64", "dev", BRIDGE, "nodad")
     run("ip", "link", "set", BRIDGE, "up")
 
 
@@ -51,6 +52,7 @@ class Machine:
     def __init__(self, name: str, number: int) -> None:
         self.name = name
         self.address = f"10.77.0.{number}"
+        self.ipv6 = f"fd77::{number}"
         self.link = f"pylis-{name}"
         self._layer = Path(tempfile.mkdtemp(prefix=f"pylis-vm-{name}-"))
         self._group = _unified() / self._layer.name
@@ -77,6 +79,7 @@ class Machine:
         run("ip", "link", "add", self.link, "type", "veth", "peer", "name", "eth0", "netns", str(self.pid))
         run("ip", "link", "set", self.link, "master", BRIDGE, "up")
         self.run("ip", "addr", "add", f"{self.address}/24", "dev", "eth0")
+        self.run("ip", "addr", "add", f"{self.ipv6}/64", "dev", "eth0", "nodad")
         self.run("ip", "link", "set", "eth0", "up")
         self.run("mkdir", "-p", "/opt/pylis/bin")
         for name, module in (("pylis", "controlplane.cli"), ("envoy", "envoy._main")):

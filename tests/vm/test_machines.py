@@ -77,12 +77,13 @@ def unit(machine: Machine, name: str, *command: str, user: int = 0) -> None:
     machine.run("systemd-run", "--quiet", f"--unit={name}", f"--uid={user}", "--", *command)
 
 
-def install(machine: Machine, server: RunningServer, account: str, *more: str) -> None:
+def install(machine: Machine, server: RunningServer, account: str, *more: str, user: str = "shop") -> None:
     """Until the rules are on trial (or confirmed), as the page says: install, apply, try."""
     machine.write("/root/token", token(server, machine.name), "600")
     command = [
         PYLIS, "agent", "install", "--token-file", "/root/token", "--workload", f"shop/{account}-1",
-        "--service-account", account, "--address", machine.address, "--network", NETWORK, "--user", "shop", *more,
+        "--service-account", account, "--address", machine.address, "--network", NETWORK,
+        *(["--user", user] if user else []), *more,
     ]  # fmt: skip
     first = machine.ask(*command, "--wait-seconds", "0")
     assert "no rules were loaded" in first, first
@@ -183,6 +184,14 @@ def test_ports_that_are_not_declared_are_as_they_were(mesh: Mesh) -> None:
     assert mesh.say(mesh.web, 9000) != ["hello", "again"]  # the mesh's network: closed
 
 
+def test_ipv6_is_no_way_round(mesh: Mesh) -> None:
+    """The mesh of these machines is IPv4: what the workload calls, and what comes to its ports, is closed."""
+    assert mesh.say(mesh.web, 7000, to=mesh.orders.ipv6) != ["hello", "again"]
+    assert mesh.say(mesh.web, 7000, uid=0, to=mesh.orders.ipv6) != ["hello", "again"]
+    assert mesh.say(mesh.web, 9000, uid=OTHER, to=mesh.orders.ipv6) == ["hello", "again"]
+    assert mesh.say(mesh.web, 22, to=mesh.orders.ipv6) == ["hello", "again"]
+
+
 def test_ssh_is_never_touched(mesh: Mesh) -> None:
     assert all(one.echoes() for one in mesh.held)  # opened before the rules, in both directions
     for machine in (mesh.web, mesh.orders, mesh.other):
@@ -270,6 +279,19 @@ def test_confirmed_rules_are_loaded_at_boot_before_the_network(mesh: Mesh) -> No
     assert "pylis-interception.service" in machine.run(
         "systemctl", "show", "-P", "After", "network-pre.target"
     )
+
+
+def test_by_slice_whatever_runs_in_it_is_intercepted_also_after_a_restart(mesh: Mesh) -> None:
+    machine = mesh.other
+    install(machine, mesh.server, "other", "--slice", user="")
+    machine.run(PYLIS, "agent", "confirm", "--when-healthy")
+    assert "skuid 2100" not in rules(machine)
+    assert mesh.get(machine).startswith("error")  # not intercepted any more, and STRICT there
+    run_in = ("systemd-run", "--quiet", "--wait", "--pipe", "--collect", "--slice=pylis.slice")
+    call = (*APPS, "get", mesh.orders.address, "8080", "orders.shop:8080")
+    for user in (SHOP, 0, SHOP):  # each time a control group of its own, that goes
+        assert machine.ask(*run_in, f"--uid={user}", *call).startswith("403")
+    assert machine.run("systemctl", "is-active", "pylis.slice").strip() == "active"
 
 
 def test_uninstall_leaves_nothing(mesh: Mesh) -> None:
