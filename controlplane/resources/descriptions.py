@@ -46,7 +46,7 @@ DESCRIPTIONS: Final[dict[str, str]] = {
     "DestinationRule spec.exportTo": "Namespaces whose callers it is for: names, . (its own), * (all, the default).",
     "DestinationRule spec.trafficPolicy.tls.mode": "ISTIO_MUTUAL only: the mesh's mutual TLS cannot be switched off here.",
     "DestinationRule spec.trafficPolicy.portLevelSettings": "By the service's port; they replace the settings above whole.",
-    "DestinationRule spec.trafficPolicy.connectionPool.http.maxRetries": "Retries at a time; left out: a fifth of the running requests, at least 3.",
+    "DestinationRule spec.trafficPolicy.connectionPool.http.maxRetries": "Retries at a time; left out: a fifth of the running requests, at least 64.",
     "DestinationRule spec.trafficPolicy.outlierDetection.consecutiveGatewayErrors": "502, 503, 504 or no connection, so many in a row. 0: not counted.",
     "DestinationRule spec.trafficPolicy.outlierDetection.consecutive5xxErrors": "Any 5xx, so many in a row. 0: not counted.",
     "DestinationRule spec.trafficPolicy.loadBalancer.localityLbSetting.enabled": "Whether endpoints near the caller are called first; true by default.",

@@ -1,6 +1,6 @@
 """A TrafficPolicy as Envoy has it: parts of clusters, routes and TCP proxies.
 
-Where nothing is said: least request; of running requests, a fifth may be retries (at least three); an endpoint that
+Where nothing is said: least request; of running requests, a fifth may be retries (at least 64); an endpoint that
 failed five times in a row as a gateway does (502 to 504, or no connection) is left out for 30 seconds, as long as
 half of the endpoints stay. An application's own 500 leaves nobody out. Other bounds are Envoy's: 1,024 connections,
 waiting requests and running requests for each service and caller.
@@ -15,6 +15,8 @@ from typing import Final
 from xds.traffic import Cookie, Hashing, Limits, Outliers, TrafficPolicy
 
 _CONNECT_SECONDS: Final = 5.0
+# a replica that leaves refuses all that were on their way to it at once; what is retried has not been worked on
+_RETRIES_AT_LEAST: Final = 64
 _DEFAULT_OUTLIERS: Final = Outliers(gateway_errors=5, server_errors=0, most_percent=50)
 _DEFAULT: Final = TrafficPolicy()
 
@@ -86,7 +88,7 @@ def _balancer(policy: TrafficPolicy) -> dict[str, object]:
 
 
 def _thresholds(limits: Limits) -> dict[str, object]:
-    budget: dict[str, object] = {"retry_budget": {}}
+    budget: dict[str, object] = {"retry_budget": {"min_retry_concurrency": _number(_RETRIES_AT_LEAST)}}
     if limits.retries:
         budget = {"max_retries": _number(limits.retries)}
     return {
