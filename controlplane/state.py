@@ -27,6 +27,7 @@ class MeshState:
         self._compiler = Compiler()
         self._snapshots: dict[str, tuple[ProxyPlan | None, Snapshot]] = {}
         self._planned: set[str] = set()
+        self._plans: dict[str, ProxyPlan | None] = {}  # of those not in `_planned`: made, not compiled yet
         self.revision = 0
 
     @property
@@ -48,7 +49,7 @@ class MeshState:
     def apply(self, edits: Iterable[Edit], revision: int, *, everything: bool = False) -> Affected:
         """`everything`: what is not among the edits is gone. `revision`: where the mesh stands with them."""
         affected = self._mesh.replace_all(edits) if everything else self._mesh.apply(edits)
-        self._planned -= affected.nodes
+        self._forget_plans(affected.nodes)
         for node_id in affected.nodes & self._snapshots.keys():
             if self._mesh.identity(node_id) is None:
                 del self._snapshots[node_id]
@@ -76,7 +77,7 @@ class MeshState:
 
     def learn_keys(self, source: str, jwks: str) -> Affected:
         affected = self._mesh.learn_keys(source, jwks)
-        self._planned -= affected.nodes
+        self._forget_plans(affected.nodes)
         return affected
 
     def admit(self, peer: SpiffeId, node_id: str) -> None:
@@ -91,7 +92,7 @@ class MeshState:
 
     def heavy(self, node_id: str) -> list[Work]:
         """What has to be done before `snapshot` is quick."""
-        plan = None if node_id in self._planned else self._mesh.plan(node_id)
+        plan = None if node_id in self._planned else self._plan(node_id)
         return [] if plan is None else self._compiler.heavy(plan)
 
     def snapshot(self, node_id: str) -> tuple[int, Snapshot]:
@@ -99,7 +100,8 @@ class MeshState:
         if node_id not in self._planned:
             if self._mesh.identity(node_id) is None:
                 return self.revision, Snapshot()
-            plan = self._mesh.plan(node_id)
+            plan = self._plan(node_id)
+            self._plans.pop(node_id, None)
             plan_before, snapshot = self._snapshots.get(node_id, (None, None))
             if snapshot is None or plan_before != plan:
                 before = (plan_before, snapshot) if plan_before is not None and snapshot is not None else None
@@ -113,3 +115,13 @@ class MeshState:
     ) -> tuple[Registration, ...]:
         """Without those of identities that are cut off."""
         return self._mesh.registrations_of(agent, selectors)
+
+    def _plan(self, node_id: str) -> ProxyPlan | None:
+        if node_id not in self._plans:
+            self._plans[node_id] = self._mesh.plan(node_id)
+        return self._plans[node_id]
+
+    def _forget_plans(self, nodes: frozenset[str]) -> None:
+        self._planned -= nodes
+        for node_id in nodes & self._plans.keys():
+            del self._plans[node_id]

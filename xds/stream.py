@@ -153,10 +153,12 @@ class DeltaStream:
 
         Not before it subscribed to every type the snapshot has: Envoy asks for listeners only after clusters.
         """
+        if not self._offered or any(s.open is not None for s in self._subscriptions.values()):
+            return False
         asked = all(
             t in self._subscriptions or t in OPTIONAL for t, names in self._snapshot.by_type.items() if names
         )
-        if not self._offered or not asked:
+        if not asked:
             return False
         return self._are_settled(self._subscriptions) or self._only_waits_for_the_refused()
 
