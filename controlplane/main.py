@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ca.service import CertificateAuthority, utc_now
 from ca.spiffe_id import SpiffeId, TrustDomain
 from controlplane import attestation_settings, first_start, oidc, people_settings
+from controlplane.access import Attributes, Caller
 from controlplane.acknowledged_everywhere import AcknowledgedEverywhere
 from controlplane.acknowledgements import Acknowledgements
 from controlplane.agent_operations import AgentOperations
@@ -32,6 +33,7 @@ from controlplane.attestation_settings import AttestationSettings
 from controlplane.authority_config import AuthorityConfig
 from controlplane.authority_operations import AuthorityOperations
 from controlplane.authority_watch import AuthorityWatch
+from controlplane.client_status import ClientStatus
 from controlplane.collector import Collector
 from controlplane.docker.registrar import Registrar
 from controlplane.downstream_operations import DownstreamOperations
@@ -170,13 +172,22 @@ async def _serve(
         watched,
         foreign=lambda: federator.bundles,
     )
+
+    def is_revoked(identity: SpiffeId, serial: str) -> bool:
+        return state.revocations.covers(identity, serial)
+
+    async def allowed(caller: Caller, wanted: Attributes) -> bool:
+        return (await authorization.decide(caller, wanted)).allowed
+
+    svids = SvidCallers(authority, is_revoked)
+    client_status = ClientStatus(ledger, lambda peer: svids.caller(peer.identity, peer.serial), allowed)
     presences = Presences(store, lambda: nodes.connected, config.agent_grace_seconds)
     xds = XdsServer(
         config.xds,
         own.identity,
         state,
         ledger,
-        [nodes.handler()],
+        [nodes.handler(), client_status.handler()],
         is_revoked=lambda peer: state.revocations.covers(peer.identity, peer.serial),
     )
 
@@ -221,9 +232,6 @@ async def _serve(
         write_kubeconfig()
         nodes.changed()
 
-    def is_revoked(identity: SpiffeId, serial: str) -> bool:
-        return state.revocations.covers(identity, serial)
-
     async def ready_check() -> None:
         await store.check()
         if not authority.bundle.certificates:
@@ -244,7 +252,6 @@ async def _serve(
         **AuthorityOperations(store, authority, authorities.in_force).table(),
         **AgentOperations(agents, nodes, attestation).table(),
     }
-    svids = SvidCallers(authority, is_revoked)
     issuers = people_settings.load(config.people) if config.people else ()
     people = People(issuers, ProviderKeys(asyncio.get_running_loop().time))
     tallies = Tallies(store, ledger)

@@ -57,6 +57,10 @@ class SvidCallers:
             return None
         return self._caller(identity, "")
 
+    def caller(self, identity: SpiffeId, serial: str) -> Caller | None:
+        """Of a certificate that was verified already; None when it is cut off."""
+        return self._caller(identity, serial)
+
     def _caller(self, identity: SpiffeId, serial: str) -> Caller | None:
         if self._is_revoked(identity, serial):
             return None

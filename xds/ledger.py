@@ -118,6 +118,16 @@ class Ledger:
         record = self._records.get(node_id)
         return None if record is None else self._synced(record)
 
+    def told(self, node_id: str) -> Snapshot:
+        """What the proxy was offered last; empty for one that never connected."""
+        record = self._records.get(node_id)
+        return Snapshot() if record is None else record.snapshot
+
+    def refusals(self, node_id: str) -> Mapping[str, str]:
+        """Type → the proxy's words, where it refuses what it was offered."""
+        record = self._records.get(node_id)
+        return {} if record is None else dict(record.nacks)
+
     @property
     def connected_count(self) -> int:
         return len(self._connected)

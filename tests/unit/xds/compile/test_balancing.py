@@ -22,7 +22,9 @@ def test_where_nothing_is_said_an_endpoint_that_fails_is_left_out_and_retries_ar
     assert detection.enforcing_consecutive_5xx.value == 0  # an application's own 500 is an answer
     assert detection.max_ejection_percent.value == 50
     (threshold,) = found.circuit_breakers.thresholds
-    assert threshold.retry_budget.min_retry_concurrency.value == 64, "a replica that leaves refuses many at once"
+    assert threshold.retry_budget.min_retry_concurrency.value == 64, (
+        "a replica that leaves refuses many at once"
+    )
     assert not threshold.HasField("max_retries")
 
 
