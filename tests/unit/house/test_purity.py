@@ -11,9 +11,9 @@ ROOT = Path(__file__).parents[3]
 EDGES = (
     "ca/keys.py", "ca/keystore.py", "ca/service.py", "xds/port_credentials.py", "xds/health.py", "xds/serve.py", "xds/schema/derive.py",
     "controlplane/api/", "controlplane/cli/", "controlplane/store/", "controlplane/local/session.py",
-    "controlplane/main.py", "controlplane/client_status.py", "controlplane/key_fetcher.py", "controlplane/reconcile.py", "controlplane/node_service.py", "controlplane/operations.py",
+    "controlplane/main.py", "controlplane/key_fetcher.py", "controlplane/reconcile.py", "controlplane/node_service.py", "controlplane/operations.py",
     "controlplane/server_identity.py", "controlplane/resources/read.py", "controlplane/authority_watch.py",
-    "controlplane/join_socket.py", "controlplane/docker/registrar.py",
+    "controlplane/client_status.py", "controlplane/join_socket.py", "controlplane/docker/registrar.py",
     "controlplane/authority_operations.py", "controlplane/federation/fetch.py",
     "controlplane/authority_config.py", "controlplane/downstream_operations.py", "controlplane/nested.py",
     "ca/pkcs11_keys.py", "ca/pkcs11_store.py",
