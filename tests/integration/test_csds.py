@@ -1,5 +1,8 @@
 """CSDS and health as a stock gRPC client asks for them: over mTLS, with an SVID that may, and with one that may not."""
 
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+# grpc comes without complete types
+
 from __future__ import annotations
 
 import base64

@@ -1,3 +1,6 @@
+# pyright: reportUnknownArgumentType=false
+# parameters are requests as dicts
+
 from __future__ import annotations
 
 from datetime import UTC, datetime
