@@ -54,6 +54,7 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoMesh]:
     replicas = "".join(REPLICA % (name, name) for name in ("orders-a", "orders-b"))
     (directory / "mesh.yaml").write_text(MESH + replicas)
     with DemoMesh(directory / "state", file=directory / "mesh.yaml", quiet=True) as running:
+        until("the service", lambda: ask(running).startswith("orders"))
         yield running
 
 
@@ -103,7 +104,6 @@ def until(what: str, true: Callable[[], bool], seconds: float = 20) -> None:
 
 def test_requests_go_to_those_that_are_ready_and_none_fails(mesh: DemoMesh) -> None:
     directory = mesh.file.parent
-    until("the service", lambda: ask(mesh).startswith("orders"))
     caller = Caller(mesh)
     caller.start()
     try:
