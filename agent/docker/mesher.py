@@ -29,6 +29,8 @@ from ca.node_report import FoundWorkload
 LOOK_SECONDS: Final = 30.0
 FAILED_SECONDS: Final = 1.0
 IDENTITY_SECONDS: Final = 10.0
+SETTLE_SECONDS: Final = 5.0
+SETTLE_PAUSE: Final = 0.2
 AT_ONCE: Final = 4  # sidecars made side by side
 log = structlog.get_logger()
 
@@ -61,6 +63,7 @@ class Mesher:
         self._wake = asyncio.Event()
         self._ruled: dict[str, str] = {}  # container id → the life of it whose rules are loaded
         self._known: dict[str, frozenset[str]] = {}  # container id → selectors of its processes
+        self._in_hand: set[asyncio.Future[None]] = set()  # what the engine is asked to make or remove
         self.meshed: dict[str, Meshed] = {}
         self.unfit: tuple[Unfit, ...] = ()
         self.error = ""
@@ -91,13 +94,28 @@ class Mesher:
 
     async def settle(self) -> None:
         """At the end: what has no app any more goes; what has one stays, so that it can go on without this agent."""
-        try:
-            running = {app.id for app in await asyncio.to_thread(self._engine.apps)}
-            for one in await asyncio.to_thread(self._engine.sidecars, self._node.agent):
-                if one.labels[SIDECAR_OF] not in running:
-                    await asyncio.to_thread(self._engine.remove, one.id)
-        except EngineError as error:
-            log.warning("engine.failed", error=str(error))
+        await asyncio.gather(*self._in_hand, return_exceptions=True)
+        end = asyncio.get_running_loop().time() + SETTLE_SECONDS
+        while True:
+            try:
+                running = {app.id for app in await asyncio.to_thread(self._engine.apps)}
+                for one in await asyncio.to_thread(self._engine.sidecars, self._node.agent):
+                    if one.labels[SIDECAR_OF] not in running:
+                        await asyncio.to_thread(self._engine.remove, one.id)
+            except EngineError as error:  # as for one that the engine removes already: look again
+                log.warning("engine.failed", error=str(error))
+            else:
+                return
+            if asyncio.get_running_loop().time() > end:
+                return
+            await asyncio.sleep(SETTLE_PAUSE)
+
+    async def _do(self, call: Callable[..., None], *arguments: Any) -> None:
+        """In a thread, which goes on to its end when this is cancelled: `settle` waits for it."""
+        doing = asyncio.ensure_future(asyncio.to_thread(call, *arguments))
+        self._in_hand.add(doing)
+        doing.add_done_callback(self._in_hand.discard)
+        await asyncio.shield(doing)
 
     async def _look(self) -> bool:
         """Is everything done that there was to do?"""
@@ -145,7 +163,7 @@ class Mesher:
                 self._known[one.id] = self._known[app]
         actions = plan(wanted, there)
         for gone in actions.remove:
-            await asyncio.to_thread(self._engine.remove, gone)
+            await self._do(self._engine.remove, gone)
         kept = {one.id for one in there} - set(actions.remove)
         self._known = {id_: known for id_, known in self._known.items() if id_ in kept or id_ in self.meshed}
         limit = asyncio.Semaphore(AT_ONCE)
@@ -166,7 +184,7 @@ class Mesher:
             self._known[made] = self._known[app]
 
         try:
-            await asyncio.to_thread(self._engine.make, want, ready)
+            await self._do(self._engine.make, want, ready)
         except EngineError as error:
             meshed.problem = f"its sidecar cannot be made: {error}"
             log.warning("sidecar.failed", container=meshed.container.name, error=str(error))
