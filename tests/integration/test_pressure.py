@@ -67,11 +67,11 @@ async def test_a_proxy_that_never_reads_delays_nobody_and_nothing_piles_up_for_i
     mesh.fleet.connections[BAD].pause()
     mesh.fleet.reset()
     before, newest = resident_mb(), ""
-    for number in range(20):  # 4 MB each
+    for number in range(40):  # 4 MB each
         newest = mesh.offer(f"{number:04}" * 1_000_000)
         mesh.server.publish()
         assert await mesh.holds(GOOD, newest)
-    assert resident_mb() - before < 70  # not 20 times what it does not take
+    assert resident_mb() - before < 110  # not 40 times, 160 MB, what it does not take
     mesh.fleet.connections[BAD].resume()
     assert await mesh.holds(BAD, newest)
     assert mesh.fleet.sidecars[BAD].responses <= 3  # what was sent already, then the newest
