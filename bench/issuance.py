@@ -60,27 +60,12 @@ def signing(rounds: int = 15, times: int = 200) -> None:
         bare.append(_cpu_micros(floor, times))
         x509.append(_cpu_micros(lambda: authority.issue(one, next(requests)), times))
         jwt.append(_cpu_micros(lambda: authority.issue_jwt(one, ("ledger",)), times))
-    lowest = round(min(bare), 1)
-    line(
-        "I1",
-        x509,
-        "µs CPU",
-        250,
-        "Python prototype 210-239",
-        part="in process",
-        best=round(min(x509), 1),
-        floor=lowest,
-    )
-    line(
-        "I2",
-        jwt,
-        "µs CPU",
-        55.6,
-        "Python prototype 40.9",
-        part="in process",
-        best=round(min(jwt), 1),
-        floor=lowest,
-    )
+    for id_, found, target, peer in (
+        ("I1", x509, 250, "Python prototype 210-239"),
+        ("I2", jwt, 55.6, "Python prototype 40.9"),
+    ):
+        lowest = {"best": round(min(found), 1), "floor": round(min(bare), 1)}
+        line(id_, found, "µs CPU", target, peer, part="in process", **lowest)
 
 
 async def taint(rounds: int = 10) -> None:

@@ -21,9 +21,9 @@ from cryptography import x509
 
 from ca.attest.oidc import Provider
 from controlplane import settings_file
-from controlplane.settings_file import SettingsError, object_of, only, string, strings, text
+from controlplane.settings_file import ISSUER_FIELDS, SettingsError, object_of, only, string, strings, text
 
-_FIELDS: Final = {"issuer", "audience", "require", "claims", "name", "ca"}
+_FIELDS: Final = {*ISSUER_FIELDS, "claims", "name"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +64,16 @@ def load(path: Path) -> AttestationSettings:
 def _provider(entry: Any, where: str, folder: Path) -> TrustedProvider:
     fields = object_of(entry, where)
     only(fields, _FIELDS, where)
-    issuer = string(fields, "issuer", where)
-    if not settings_file.is_issuer(issuer):
-        raise SettingsError(f"{where}.issuer is no https URL: its keys could be anybody's")
-    require = object_of(fields.get("require", {}), f"{where}.require")
+    trusted = settings_file.issuer_of(fields, where, folder)
     return TrustedProvider(
         Provider(
-            issuer,
-            string(fields, "audience", where),
+            trusted.issuer,
+            trusted.audience,
             strings(fields.get("claims", []), f"{where}.claims"),
-            tuple((name, strings(patterns, f"{where}.require.{name}")) for name, patterns in require.items()),
+            trusted.require,
             strings(fields.get("name", ["sub"]), f"{where}.name"),
         ),
-        text(folder / string(fields, "ca", where)) if "ca" in fields else "",
+        trusted.ca_pem,
     )
 
 

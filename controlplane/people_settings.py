@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from controlplane import settings_file
-from controlplane.settings_file import SettingsError, object_of, only, string, strings, text
+from controlplane.settings_file import ISSUER_FIELDS, SettingsError, object_of, only, string, strings
 
 DEFAULT_PREFIX: Final = "oidc:"
 DEFAULT_SCOPES: Final = ("openid", "profile", "email", "offline_access")
-_FIELDS: Final = {"issuer", "audience", "username", "groups", "require", "scopes", "ca"}
+_FIELDS: Final = {*ISSUER_FIELDS, "username", "groups", "scopes"}
 _PREFIX: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,100}[:#/]", re.ASCII)
 _RESERVED: Final = ("system:", "pylis:", "spiffe:")
 
@@ -67,21 +67,18 @@ def load(path: Path) -> tuple[PeopleIssuer, ...]:
 def _issuer(entry: Any, where: str, folder: Path) -> PeopleIssuer:
     fields = object_of(entry, where)
     only(fields, _FIELDS, where)
-    issuer = string(fields, "issuer", where)
-    if not settings_file.is_issuer(issuer):
-        raise SettingsError(f"{where}.issuer is no https URL: its keys could be anybody's")
-    require = object_of(fields.get("require", {}), f"{where}.require")
+    trusted = settings_file.issuer_of(fields, where, folder)
     scopes = strings(fields.get("scopes", list(DEFAULT_SCOPES)), f"{where}.scopes")
     if "openid" not in scopes:
         raise SettingsError(f"{where}.scopes lacks openid: without it there is no ID token")
     return PeopleIssuer(
-        issuer,
-        string(fields, "audience", where),
+        trusted.issuer,
+        trusted.audience,
         _naming(fields.get("username", {}), "sub", f"{where}.username"),
         _naming(fields.get("groups", {}), "groups", f"{where}.groups"),
-        tuple((name, strings(patterns, f"{where}.require.{name}")) for name, patterns in require.items()),
+        trusted.require,
         scopes,
-        text(folder / string(fields, "ca", where)) if "ca" in fields else "",
+        trusted.ca_pem,
     )
 
 

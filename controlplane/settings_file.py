@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import yaml
@@ -11,6 +12,22 @@ import yaml
 
 class SettingsError(Exception):
     """The file cannot be used; the text says where and why."""
+
+
+ISSUER_FIELDS: Final = frozenset({"issuer", "audience", "require", "ca"})
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedIssuer:
+    """An OpenID issuer, as settings name one: `require` is claim → patterns, one of which has to fit.
+
+    `ca_pem` "" for issuers whose certificate a public authority signed.
+    """
+
+    issuer: str
+    audience: str
+    require: tuple[tuple[str, tuple[str, ...]], ...]
+    ca_pem: str
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -30,6 +47,20 @@ def is_issuer(url: str) -> bool:
         return False
     plain = not parts.query and not parts.fragment and not parts.username
     return parts.scheme == "https" and bool(parts.hostname) and plain
+
+
+def issuer_of(fields: dict[str, Any], where: str, folder: Path) -> TrustedIssuer:
+    """`ca` names a file relative to `folder`. Raises: SettingsError."""
+    issuer = string(fields, "issuer", where)
+    if not is_issuer(issuer):
+        raise SettingsError(f"{where}.issuer is no https URL: its keys could be anybody's")
+    require = object_of(fields.get("require", {}), f"{where}.require")
+    return TrustedIssuer(
+        issuer,
+        string(fields, "audience", where),
+        tuple((name, strings(patterns, f"{where}.require.{name}")) for name, patterns in require.items()),
+        text(folder / string(fields, "ca", where)) if "ca" in fields else "",
+    )
 
 
 def object_of(value: Any, where: str) -> dict[str, Any]:

@@ -147,6 +147,18 @@ class Stream:
             return str(await self.call.details())
 
 
+@contextlib.asynccontextmanager
+async def serving(config: Config) -> AsyncIterator[Plane]:
+    ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    task = asyncio.ensure_future(run(config, lambda _, xds: ready.set_result(xds)))
+    await asyncio.wait({task, ready}, return_when=asyncio.FIRST_COMPLETED)
+    one = Plane(config.data_dir, connect(config.data_dir / "kubeconfig"), ready.result())
+    async with one.streams:
+        yield one
+    task.cancel()
+    await asyncio.wait({task})
+
+
 @pytest.fixture
 async def plane(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Plane]:
     marker = request.node.get_closest_marker("node_attestation")
@@ -154,14 +166,8 @@ async def plane(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator
         tmp_path, "memory://", "127.0.0.1:0", "127.0.0.1:0", MeshSettings("example.org"),
         node_attestation=marker.kwargs["settings"](tmp_path) if marker else None,
     )  # fmt: skip
-    ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    task = asyncio.ensure_future(run(config, lambda _, xds: ready.set_result(xds)))
-    await asyncio.wait({task, ready}, return_when=asyncio.FIRST_COMPLETED)
-    one = Plane(tmp_path, connect(tmp_path / "kubeconfig"), ready.result())
-    async with one.streams:
+    async with serving(config) as one:
         yield one
-    task.cancel()
-    await asyncio.wait({task})
 
 
 async def test_of_fifty_who_bring_one_token_one_joins(plane: Plane) -> None:

@@ -3,37 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
 from agent.node_identity import NodeIdentity
 from ca.node_protocol import Readiness
-from controlplane.cli.client import connect
-from controlplane.main import Config, run
+from controlplane.main import Config
 from policies.workload import MeshSettings
-from tests.integration.test_agents import Plane
+from tests.integration.test_agents import Plane, serving
 
 NETWORKING = "networking.istio.io/v1"
 GRACE = 1.0
 
 
-@asynccontextmanager
-async def plane(directory: Path) -> AsyncIterator[Plane]:
+def plane(directory: Path) -> AbstractAsyncContextManager[Plane]:
     """A server that can be started again on what it wrote."""
     config = Config(
         directory, f"sqlite:///{directory}/pylis.db", "127.0.0.1:0", "127.0.0.1:0", MeshSettings("example.org"),
         agent_grace_seconds=GRACE,
     )  # fmt: skip
-    ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    task = asyncio.ensure_future(run(config, lambda _, xds: ready.set_result(xds)))
-    await asyncio.wait({task, ready}, return_when=asyncio.FIRST_COMPLETED)
-    one = Plane(directory, connect(directory / "kubeconfig"), ready.result())
-    async with one.streams:
-        yield one
-    task.cancel()
-    await asyncio.wait({task})
+    return serving(config)
 
 
 async def put(
