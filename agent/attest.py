@@ -26,7 +26,7 @@ from agent.evidence import EvidenceError, EvidenceFiles
 from agent.node_identity import NodeIdentity
 from agent.server_check import ForeignServerError
 from ca import bundle as bundles
-from ca import keys, node_protocol
+from ca import keys, node_codec, node_protocol
 from ca.attest import x509pop
 from ca.attest.join_token import JoinToken
 from ca.bundle import TrustBundle
@@ -69,9 +69,9 @@ def _attest(token: JoinToken, files: EvidenceFiles) -> NodeIdentity:
 
     csr = keys.csr_for(key)
     request = node_protocol.Attest(_evidence(token, files, csr, ask), csr)
-    body = ask("/pylis/v1/attest", node_protocol.encode_attest(request))
+    body = ask("/pylis/v1/attest", node_codec.encode_attest(request))
     try:
-        answer = node_protocol.decode_attested(body)
+        answer = node_codec.decode_attested(body)
     except NodeProtocolError as error:
         raise AttestError(f"the control plane's answer cannot be read: {error}", final=True) from error
     if not _is_for(key, answer.chain):

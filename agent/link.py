@@ -28,7 +28,7 @@ from agent.holdings import AT_ONCE, Holdings
 from agent.node_identity import NodeIdentity
 from agent.server_check import ForeignServerError
 from agent.socket_server import Raw
-from ca import keys, node_protocol
+from ca import keys, node_codec, node_protocol
 from ca.errors import NodeProtocolError
 from ca.issue import signers
 from ca.keys import PrivateKey
@@ -225,7 +225,7 @@ class Link:
                 node_protocol.SYNC_METHOD, Cardinality.STREAM_STREAM, untyped, untyped
             )
             async with request as stream:
-                await stream.send_message(node_protocol.encode([Hello("1", self._instance)]))
+                await stream.send_message(node_codec.encode([Hello("1", self._instance)]))
                 await self._converse(stream)
         finally:
             channel.close()
@@ -248,10 +248,10 @@ class Link:
                     self._take(body)
                     if self._pongs:
                         pongs, self._pongs = self._pongs, []
-                        await stream.send_message(node_protocol.encode(pongs))
+                        await stream.send_message(node_codec.encode(pongs))
                     incoming = asyncio.ensure_future(stream.recv_message())
                 while messages := self._due():
-                    await stream.send_message(node_protocol.encode(messages))
+                    await stream.send_message(node_codec.encode(messages))
                 if self._replaced:
                     return
         finally:
@@ -262,7 +262,7 @@ class Link:
                 incoming.exception()  # looked at: what ended the stream was told already
 
     def _take(self, body: bytes) -> None:
-        for message in node_protocol.decode_from_server(body):
+        for message in node_codec.decode_from_server(body):
             match message:
                 case Authorized():
                     self._authorized(message)

@@ -19,7 +19,7 @@ import grpc
 
 from bench.figures import line
 from bench.server_process import server
-from ca import keys, node_protocol
+from ca import keys, node_codec, node_protocol
 from ca.attest.join_token import JoinToken
 from ca.issue import chain_pem
 from ca.node_protocol import Attest, FromAgent, Hello, Sign, Signed, SignedJwt, SignJwt, TokenEvidence
@@ -44,10 +44,10 @@ class Stream:
 
     async def ask(self, messages: Sequence[FromAgent], answer: type[Signed] | type[SignedJwt]) -> None:
         """In one frame; until all are answered."""
-        await self.call.write(node_protocol.encode(messages))
+        await self.call.write(node_codec.encode(messages))
         missing = len(messages)
         while missing:
-            for message in node_protocol.decode_from_server(await self.call.read()):
+            for message in node_codec.decode_from_server(await self.call.read()):
                 if type(message) is not answer:
                     raise RuntimeError(f"answered with {message}")
                 missing -= 1
@@ -78,7 +78,7 @@ async def agents(client: Client) -> AsyncIterator[list[Stream]]:
 async def _join(client: Client, name: str, stack: contextlib.AsyncExitStack) -> Stream:
     token = JoinToken.decode(client.request("POST", "/pylis/v1/tokens", {"agent": name})["token"])
     key = keys.new_key()
-    attest = node_protocol.encode_attest(Attest(TokenEvidence(token.secret), keys.csr_for(key)))
+    attest = node_codec.encode_attest(Attest(TokenEvidence(token.secret), keys.csr_for(key)))
     async with (
         aiohttp.ClientSession(client.server) as session,
         session.post(
@@ -89,7 +89,7 @@ async def _join(client: Client, name: str, stack: contextlib.AsyncExitStack) -> 
             server_hostname=_SERVER_NAME,
         ) as answer,
     ):
-        attested = node_protocol.decode_attested(await answer.json())
+        attested = node_codec.decode_attested(await answer.json())
     credentials = grpc.ssl_channel_credentials(
         attested.bundle.to_pem().encode(), keys.key_pem(key), chain_pem(attested.chain).encode()
     )
@@ -100,8 +100,8 @@ async def _join(client: Client, name: str, stack: contextlib.AsyncExitStack) -> 
     ]
     channel = await stack.enter_async_context(grpc.aio.secure_channel(token.xds, credentials, options))
     call: Any = channel.stream_stream(node_protocol.SYNC_METHOD)()
-    await call.write(node_protocol.encode([Hello("1", name)]))
-    (authorized,) = node_protocol.decode_from_server(await call.read())
+    await call.write(node_codec.encode([Hello("1", name)]))
+    (authorized,) = node_codec.decode_from_server(await call.read())
     if not isinstance(authorized, node_protocol.Authorized) or len(authorized.entries) != BATCH:
         raise RuntimeError(f"told {authorized}")
     return Stream(call, [(entry.name, keys.csr_for(keys.new_key())) for entry in authorized.entries])

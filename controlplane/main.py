@@ -54,11 +54,11 @@ from controlplane.server_identity import OwnCertificate
 from controlplane.state import MeshState
 from controlplane.status import StatusWriter
 from controlplane.store import vault
+from controlplane.store.envelope_key import EnvelopeKey
 from controlplane.store.freshness import Freshness
 from controlplane.store.memory import MemoryStore
 from controlplane.store.port import Store, UnavailableError, UnusableError
 from controlplane.store.sqlite import SqliteStore
-from controlplane.store.vault import EnvelopeKey
 from controlplane.svid_callers import SvidCallers
 from controlplane.tallies import Tallies
 from controlplane.trials import Trials

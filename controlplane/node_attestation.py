@@ -22,7 +22,7 @@ from typing import Any, Final, cast
 
 import structlog
 
-from ca import node_protocol
+from ca import node_codec, node_protocol
 from ca.attest import oidc, x509pop
 from ca.attest.join_token import secret_hash
 from ca.csr import prove
@@ -89,7 +89,7 @@ class NodeAttestation:
         """Evidence and a signing request → the agent's SVID. Raises: ApiError."""
         self._not_flooded()
         try:
-            message = node_protocol.decode_attest(body)
+            message = node_codec.decode_attest(body)
         except NodeProtocolError as error:
             raise bad_request(str(error)) from error
         try:
@@ -114,7 +114,7 @@ class NodeAttestation:
         await self._agents.attested(record, entry)
         log.info("agent.attested", agent=proven.agent, method=proven.method, serial=serial)
         answer = node_protocol.Attested(proven.agent, svid.chain, self._authority.bundle)
-        return node_protocol.attested_json(answer)
+        return node_codec.attested_json(answer)
 
     async def _prove(self, message: Attest) -> _Proven:
         match message.evidence:

@@ -19,11 +19,12 @@ from typing import Any, Final
 import grpc
 import structlog
 
-from ca import node_protocol as protocol
+from ca import node_codec
 from ca.bundle import TrustBundle
 from ca.errors import NodeProtocolError
 from ca.node_protocol import (
     MUST_ATTEST,
+    SYNC_METHOD,
     Acknowledge,
     Authorized,
     Entry,
@@ -114,7 +115,7 @@ class NodeService:
         self._pings = 0
 
     def handler(self) -> grpc.GenericRpcHandler:
-        return methods({protocol.SYNC_METHOD: grpc.stream_stream_rpc_method_handler(self._sync)})
+        return methods({SYNC_METHOD: grpc.stream_stream_rpc_method_handler(self._sync)})
 
     @property
     def connected(self) -> frozenset[str]:
@@ -184,12 +185,12 @@ class NodeService:
                 authorized = self._authorized(session)
                 if authorized != told:
                     told = authorized
-                    yield protocol.encode([authorized])
+                    yield node_codec.encode([authorized])
             answers, session.outbox[:] = list(session.outbox), ()
             asked, session.inbox[:] = list(session.inbox), ()
             answers += await self._answers(session, asked)
             if answers and not session.ending:
-                yield protocol.encode(answers)
+                yield node_codec.encode(answers)
             if reader.done():
                 return
             await session.wake.wait()
@@ -301,7 +302,7 @@ def federated_with(
 
 async def _read(requests: AsyncIterator[bytes], session: _Session) -> None:
     async for body in requests:
-        session.inbox += protocol.decode_from_agent(body)
+        session.inbox += node_codec.decode_from_agent(body)
         session.answered.set()
         session.wake.set()
         if len(session.inbox) > MAX_UNANSWERED:

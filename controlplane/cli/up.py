@@ -80,18 +80,18 @@ def down(state_dir: Path) -> None:
     Example:
       pylis down
     """
-    from controlplane.local import session
+    from controlplane.local.running import stop_other
 
-    if session.stop_other(state_dir):
+    if stop_other(state_dir):
         click.echo("stopped.")
     else:
         click.echo(f"no mesh is running in {state_dir}.")
 
 
 def _follow(running: Any, policy_paths: list[Path], *, show: bool) -> None:
-    from controlplane.local import session
+    from controlplane.local.watched_files import changes
 
-    changed = session.changes(policy_paths)
+    changed = changes(policy_paths)
     with ExitStack() as stack:
         tail = _tail(running.logs, stack) if show else None
         while True:

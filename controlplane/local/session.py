@@ -8,14 +8,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -25,17 +22,17 @@ from controlplane.cli.apply import apply_all
 from controlplane.cli.client import Client, UnreachableError, connect
 from controlplane.cli.output import Exit, Failure, fail_with
 from controlplane.local import layout
+from controlplane.local.directories import entries, remove, socket_directory
 from controlplane.local.layout import Placed
 from controlplane.local.mesh_file import MeshFile
+from controlplane.local.ports import answers, free_ports, is_free
+from controlplane.local.running import MESH_FILE, STEP_SECONDS, STOP_SECONDS, refuse_second
 from controlplane.resources.kinds import KINDS, Kind
 from controlplane.resources.read import check, read_paths
 from policies.document import Document
 
 START_SECONDS: Final = 60.0
-STOP_SECONDS: Final = 20.0
-STEP_SECONDS: Final = 0.05
 DEFAULT_PORTS: Final = (15080, 15012)
-MESH_FILE: Final = "mesh.json"
 
 Say = Callable[[str, str], None]  # (step, detail)
 
@@ -74,9 +71,9 @@ class Session:
         self.close()
 
     def _start(self) -> None:
-        _refuse_second(self.state_dir)
+        refuse_second(self.state_dir)
         self.policy_documents()  # a mistake in a policy is said before anything is started
-        before = frozenset(_entries(self.state_dir))
+        before = frozenset(entries(self.state_dir))
         try:
             self.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.logs.mkdir(exist_ok=True, mode=0o700)
@@ -89,8 +86,8 @@ class Session:
         started = time.monotonic()
         self._start_server()
         self.say("control plane", f"ready  {time.monotonic() - started:.1f} s")
-        socket_dir = _socket_directory(self.state_dir)
-        ports = _free_ports(layout.ports_needed(self.mesh))
+        socket_dir = socket_directory(self.state_dir)
+        ports = free_ports(layout.ports_needed(self.mesh))
         self.placed = layout.place(self.mesh, iter(ports), str(socket_dir))
         connected = self.client = connect(self.state_dir / "kubeconfig")
         registry = [_with_kind(value) for value in layout.resources(self.placed)]
@@ -157,13 +154,13 @@ class Session:
         self._children.clear()
         if self._before is not None:
             (self.state_dir / MESH_FILE).unlink(missing_ok=True)
-            for path in _entries(self.state_dir):
+            for path in entries(self.state_dir):
                 if path not in self._before:
-                    _remove(path)
-            _remove(_socket_directory(self.state_dir, make=False))
+                    remove(path)
+            remove(socket_directory(self.state_dir, make=False))
 
     def _start_server(self) -> None:
-        api, xds = (f"127.0.0.1:{port if _is_free(port) else 0}" for port in DEFAULT_PORTS)
+        api, xds = (f"127.0.0.1:{port if is_free(port) else 0}" for port in DEFAULT_PORTS)
         is_usual = not (api.endswith(":0") or xds.endswith(":0"))
         try:
             if is_usual:
@@ -272,7 +269,7 @@ class Session:
 
     def _applications_listen(self) -> bool:
         self._workloads_alive()
-        return all(_answers(address) for p in self.placed for address in p.app.values())
+        return all(answers(address) for p in self.placed for address in p.app.values())
 
     def _until(self, condition: Callable[[], bool], what: str) -> None:
         end = time.monotonic() + START_SECONDS
@@ -312,121 +309,6 @@ class Session:
         write_private(self.state_dir / MESH_FILE, json.dumps(body, indent=1).encode())
 
 
-def _entries(state_dir: Path) -> list[Path]:
-    """The directory itself, what is in it, and the authority of each trust domain: outermost first."""
-    found = [state_dir, *state_dir.glob("*"), *state_dir.glob("ca/*")]
-    return [path for path in found if path.exists()]
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def stop_other(state_dir: Path) -> bool:
-    """Ends the mesh whose `mesh.json` is in `state_dir`, even when its `pylis up` is gone; False when none runs."""
-    try:
-        known = json.loads((state_dir / MESH_FILE).read_text())
-    except (OSError, ValueError):
-        return False
-    if _is_pylis(known["pid"]):
-        _end(known["pid"])
-    for pid in reversed(list(known["children"].values())):
-        if _is_pylis(pid):
-            _end(pid)
-    with contextlib.suppress(OSError, ValueError):
-        for pid, started in json.loads((state_dir / "agent" / "processes.json").read_text()).values():
-            if _start_time(pid) == started:
-                _end(pid)
-    (state_dir / MESH_FILE).unlink(missing_ok=True)
-    return True
-
-
-def _refuse_second(state_dir: Path) -> None:
-    with contextlib.suppress(OSError, ValueError):
-        known = json.loads((state_dir / MESH_FILE).read_text())
-        if any(_is_pylis(pid) for pid in (known["pid"], *known["children"].values())):
-            hint = f"pylis down --state-dir {state_dir} stops it; another can run with --state-dir DIR"
-            raise Failure(f"a mesh is running already in {state_dir} (process {known['pid']})", hint=hint)
-
-
-def _is_pylis(pid: int) -> bool:
-    with contextlib.suppress(OSError):
-        return (pid != os.getpid() and b"pylis" in Path(f"/proc/{pid}/cmdline").read_bytes()) or (
-            pid != os.getpid() and b"controlplane.cli" in Path(f"/proc/{pid}/cmdline").read_bytes()
-        )
-    return False
-
-
-def _start_time(pid: int) -> int | None:
-    with contextlib.suppress(OSError):
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
-    return None
-
-
-def _end(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGTERM)
-        for _ in range(int(STOP_SECONDS / STEP_SECONDS)):
-            if _start_time(pid) is None or _is_zombie(pid):
-                return
-            time.sleep(STEP_SECONDS)
-        os.kill(pid, signal.SIGKILL)
-
-
-def _is_zombie(pid: int) -> bool:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    return True
-
-
-def _free_ports(count: int) -> list[int]:
-    """All bound at once, so that they differ."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as one:
-        try:
-            one.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
-
-
-def _answers(address: str) -> bool:
-    with contextlib.suppress(OSError):
-        if address.startswith("unix://"):
-            with socket.socket(socket.AF_UNIX) as one:
-                one.connect(address.removeprefix("unix://"))
-            return True
-        host, _, port = address.rpartition(":")
-        with socket.create_connection((host, int(port)), 0.5):
-            return True
-    return False
-
-
-def _socket_directory(state_dir: Path, *, make: bool = True) -> Path:
-    """Beside the state, or in a short private place: a Unix socket's path has 107 bytes."""
-    wanted = state_dir.absolute() / "sockets"
-    if len(os.fsencode(wanted)) > 60:
-        import hashlib
-
-        digest = hashlib.sha256(os.fsencode(wanted)).hexdigest()[:12]
-        wanted = Path(tempfile.gettempdir()) / f"pylis-{os.getuid()}-{digest}"
-    if make:
-        wanted.mkdir(mode=0o700, exist_ok=True)
-        if wanted.stat().st_uid != os.getuid() or wanted.stat().st_mode & 0o077:
-            raise Failure(f"{wanted} is not private", hint="remove it")
-    return wanted
-
-
 def _with_kind(value: dict[str, Any]) -> tuple[Kind, Document]:
     from controlplane.resources.kinds import by_api_version
 
@@ -441,17 +323,3 @@ def _tail(log: Path) -> str:
         lines = log.read_text(errors="replace").strip().splitlines()[-5:]
         return "".join(f"\n    {line}" for line in lines)
     return ""
-
-
-def changes(paths: list[Path]) -> Iterator[bool]:
-    """Asked again and again: did a policy file change since the last time?"""
-    seen: dict[str, tuple[int, int]] | None = None
-    while True:
-        now: dict[str, tuple[int, int]] = {}
-        for path in paths:
-            for file in sorted(path.iterdir()) if path.is_dir() else [path]:
-                with contextlib.suppress(OSError):
-                    status = file.stat()
-                    now[str(file)] = (status.st_mtime_ns, status.st_size)
-        yield seen is not None and now != seen
-        seen = now

@@ -21,6 +21,7 @@ from controlplane import audit as chain
 from controlplane.audit import AuditRecord, Entry, Fault, Head
 from controlplane.store.clock import utc_now
 from controlplane.store.committer import Committer, Outcome
+from controlplane.store.envelope_key import EnvelopeKey
 from controlplane.store.event_log import KEPT, EventLog
 from controlplane.store.port import (
     Change,
@@ -36,7 +37,7 @@ from controlplane.store.port import (
 from controlplane.store.schema import LATEST, NewerSchemaError, steps
 from controlplane.store.statements import DATA_KEY, EVENT, OBJECT, PAGE, POSTGRESQL, REVISION
 from controlplane.store.transaction import Batch, Create, Delete, Note, Replace, Write
-from controlplane.store.vault import EnvelopeKey, Vault
+from controlplane.store.vault import Vault
 
 CHANNEL: Final = "pylis"
 LOOK_SECONDS: Final = 5.0  # between looks that nothing asked for

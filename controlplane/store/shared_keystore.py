@@ -15,9 +15,9 @@ from typing import Any, Final, Self, TypeVar
 
 from ca.errors import KeystoreError
 from ca.keys import KeyType, PrivateKey, key_pem, load_key, new_key_of
+from controlplane.store.envelope_key import EnvelopeKey
 from controlplane.store.port import Key, NotFoundError, StoreError
 from controlplane.store.postgres import PostgresStore
-from controlplane.store.vault import EnvelopeKey
 
 RESOURCE: Final = "authorities.internal"
 CALL_SECONDS: Final = 20.0

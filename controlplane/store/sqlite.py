@@ -21,6 +21,7 @@ from controlplane.audit import AuditRecord, Entry, Fault, Head
 from controlplane.store import vault as vaults
 from controlplane.store.clock import utc_now
 from controlplane.store.committer import Committer, Outcome
+from controlplane.store.envelope_key import EnvelopeKey
 from controlplane.store.event_log import KEPT, EventLog
 from controlplane.store.port import (
     Change,
@@ -37,7 +38,7 @@ from controlplane.store.resident import Resident
 from controlplane.store.schema import migrate_sqlite
 from controlplane.store.statements import DATA_KEY, EVENT, OBJECT, PAGE, REVISION, SQLITE
 from controlplane.store.transaction import Batch, Create, Delete, Note, Replace, Write
-from controlplane.store.vault import EnvelopeKey, Vault
+from controlplane.store.vault import Vault
 
 _Result = TypeVar("_Result")
 RESTORED_AHEAD: Final = 1_000_000  # how far above a backup's revisions go on

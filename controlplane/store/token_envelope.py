@@ -16,8 +16,8 @@ from typing import Any, Final
 
 from ca.errors import KeystoreError
 from ca.pkcs11_store import TokenUri, open_session
+from controlplane.store.envelope_key import WRAPPED_AS, WrongKeyError
 from controlplane.store.port import UnusableError
-from controlplane.store.vault import WRAPPED_AS, WrongKeyError
 
 LABEL: Final = "pylis envelope"
 _NONCE: Final = 12

@@ -15,36 +15,19 @@ import hmac
 import json
 import os
 from pathlib import Path
-from typing import Final, Protocol, Self
+from typing import Final, Self
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ca.keystore import write_private
+from controlplane.store.envelope_key import WRAPPED_AS, EnvelopeKey, WrongKeyError
 from controlplane.store.port import Key, UnusableError
 
 SCHEME: Final = "pkcs11:"
 SEALED_RESOURCES: Final = frozenset({"secrets", "authorities.internal", "signingkeys.internal"})
-WRAPPED_AS: Final = b"pylis data key"
 _PREFIX: Final = '{"sealed":"'
 _NONCE: Final = 12
-
-
-class WrongKeyError(Exception):
-    """What is to be unwrapped was wrapped by another key."""
-
-
-class HeldKey(Protocol):
-    """An envelope key that others hold."""
-
-    def wrap(self, data_key: bytes) -> bytes: ...
-
-    def unwrap(self, wrapped: bytes) -> bytes:
-        """Raises: WrongKeyError."""
-        ...
-
-
-EnvelopeKey = bytes | HeldKey
 
 
 class Vault:

@@ -23,7 +23,7 @@ import atheris
 
 with atheris.instrument_imports(include=["ca", "jwt"]):
     from ca import bundle as bundles
-    from ca import check, jwt_svid, keys, node_protocol
+    from ca import check, jwt_svid, keys, node_codec
     from ca.attest.join_token import JoinToken
     from ca.check import UNREADABLE
     from ca.csr import prove
@@ -86,7 +86,7 @@ def bundle(data: bytes) -> None:
 
 
 def frames(data: bytes) -> None:
-    for read in (node_protocol.decode_from_agent, node_protocol.decode_from_server):
+    for read in (node_codec.decode_from_agent, node_codec.decode_from_server):
         with contextlib.suppress(NodeProtocolError):
             read(data)
 
@@ -104,8 +104,8 @@ SEEDS: dict[Callable[[bytes], None], list[bytes]] = {
     jwt_token: [TOKEN.encode()],
     bundle: [json.dumps(AUTHORITY.bundle.to_spiffe()).encode(), AUTHORITY.bundle.to_pem().encode()],
     frames: [
-        node_protocol.encode([Hello("1"), Sign(1, "a/b", CSR)]),
-        node_protocol.encode([Authorized((ENTRY,), AUTHORITY.bundle)]),
+        node_codec.encode([Hello("1"), Sign(1, "a/b", CSR)]),
+        node_codec.encode([Authorized((ENTRY,), AUTHORITY.bundle)]),
     ],
     join_token: [JoinToken("h:1", "h:2", "example.org", "ab" * 32, "one", "secret").encode().encode()],
 }

@@ -26,7 +26,7 @@ from cryptography.x509.oid import NameOID
 from agent.attest import AttestError, attest
 from agent.evidence import EvidenceFiles
 from agent.node_identity import NodeIdentity
-from ca import keys, node_protocol
+from ca import keys, node_codec, node_protocol
 from ca.attest import x509pop
 from ca.attest.join_token import JoinToken
 from ca.issue import chain_pem
@@ -117,7 +117,7 @@ class Stream:
         with contextlib.suppress(
             asyncio.InvalidStateError, grpc.aio.AioRpcError
         ):  # refused already: `end` tells
-            await self.call.write(node_protocol.encode(messages))
+            await self.call.write(node_codec.encode(messages))
 
     async def hear(self, kind: type[Any]) -> Any:
         async with asyncio.timeout(10):
@@ -128,7 +128,7 @@ class Stream:
                         return message
                 body = await self.call.read()
                 assert body is not grpc.aio.EOF, f"the stream ended: {await self.call.details()}"
-                self.heard += node_protocol.decode_from_server(body)
+                self.heard += node_codec.decode_from_server(body)
 
     async def told(self) -> list[str]:
         """The names of what it may hold, once there is anything."""
@@ -142,7 +142,7 @@ class Stream:
         async with asyncio.timeout(10):
             with contextlib.suppress(grpc.aio.AioRpcError):
                 while (body := await self.call.read()) is not grpc.aio.EOF:
-                    self.heard += node_protocol.decode_from_server(body)
+                    self.heard += node_codec.decode_from_server(body)
             assert await self.call.code() is grpc.StatusCode.PERMISSION_DENIED
             return str(await self.call.details())
 
@@ -447,7 +447,7 @@ async def test_a_challenge_is_good_once(plane: Plane) -> None:
     message = node_protocol.Attest(
         node_protocol.KeyEvidence(given["challenge"], x509pop.sign(key, text)), csr
     )
-    body = json.loads(node_protocol.encode_attest(message))
+    body = json.loads(node_codec.encode_attest(message))
     assert (await plane.ask("POST", "/pylis/v1/attest", body))["agent"].startswith("x509pop.")
     with pytest.raises(RefusedError, match="was answered"):
         await plane.ask("POST", "/pylis/v1/attest", body)

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ca import bundle as bundles
-from ca import jwt_svid, keys, node_protocol
+from ca import jwt_svid, keys, node_codec
 from ca.attest.join_token import JoinToken
 from ca.csr import prove
 from ca.errors import BundleError, CsrError, JwtError, NodeProtocolError, SpiffeIdError, TokenError
@@ -32,7 +32,7 @@ NOW = datetime.now(UTC)
 JWT = AUTHORITY.issue_jwt_id(SpiffeId.parse("spiffe://example.org/w"), ["db"], timedelta(minutes=5)).token
 CSR = keys.csr_for(keys.new_key())
 TOKEN = JoinToken("127.0.0.1:1", "127.0.0.1:2", "example.org", "ab" * 32, "local", "secret").encode()
-FRAME = node_protocol.encode([Hello("1"), Sign(1, "a/b", CSR)])
+FRAME = node_codec.encode([Hello("1"), Sign(1, "a/b", CSR)])
 
 quick = settings(max_examples=60, deadline=None)
 id_text = st.text(st.sampled_from("spiffe:/.%?#@-_aZ0é\n\u212a\ud800"), max_size=40)
@@ -144,8 +144,8 @@ def test_a_join_token(text: str) -> None:
 @quick
 @given(st.binary(max_size=200) | damaged(FRAME))
 def test_frames(data: bytes) -> None:
-    ends_well(lambda: node_protocol.decode_from_agent(data), NodeProtocolError)
-    ends_well(lambda: node_protocol.decode_from_server(data), NodeProtocolError)
+    ends_well(lambda: node_codec.decode_from_agent(data), NodeProtocolError)
+    ends_well(lambda: node_codec.decode_from_server(data), NodeProtocolError)
 
 
 @quick
@@ -181,12 +181,12 @@ def test_frames(data: bytes) -> None:
 )
 def test_frames_of_the_right_shape(kind: str, message: dict[str, Any]) -> None:
     data = json.dumps([{**message, "type": kind}]).encode()
-    ends_well(lambda: node_protocol.decode_from_agent(data), NodeProtocolError)
-    ends_well(lambda: node_protocol.decode_from_server(data), NodeProtocolError)
+    ends_well(lambda: node_codec.decode_from_agent(data), NodeProtocolError)
+    ends_well(lambda: node_codec.decode_from_server(data), NodeProtocolError)
 
 
 @quick
 @given(json_values | fields("secret", "csr") | fields("agent", "chain", "bundle"))
 def test_attestation(value: Any) -> None:
-    ends_well(lambda: node_protocol.decode_attest(value), NodeProtocolError)
-    ends_well(lambda: node_protocol.decode_attested(value), NodeProtocolError)
+    ends_well(lambda: node_codec.decode_attest(value), NodeProtocolError)
+    ends_well(lambda: node_codec.decode_attested(value), NodeProtocolError)

@@ -13,7 +13,7 @@ import pytest
 
 from agent.link import MAX_BATCH, Link
 from agent.node_identity import NodeIdentity
-from ca import keys, node_protocol
+from ca import keys, node_codec, node_protocol
 from ca.bundle import TrustBundle
 from ca.csr import prove
 from ca.keystore import MemoryKeystore
@@ -108,14 +108,14 @@ class ControlPlane:
         try:
             while True:
                 if answers := await queue.get():
-                    yield node_protocol.encode(answers)
+                    yield node_codec.encode(answers)
         finally:
             reader.cancel()
             self._queues.discard(queue)
 
     async def _read(self, requests: AsyncIterator[bytes], queue: asyncio.Queue[list[FromServer]]) -> None:
         async for body in requests:
-            self.frames.append(list(node_protocol.decode_from_agent(body)))
+            self.frames.append(list(node_codec.decode_from_agent(body)))
             answers = [self.answer(message) for message in self.frames[-1]]
             queue.put_nowait([a for a in answers if a is not None])
 

@@ -7,7 +7,8 @@ import pytest
 
 from ca import node_report
 from ca.errors import NodeProtocolError
-from ca.node_protocol import Report, Reported, decode_from_agent, decode_from_server, encode
+from ca.node_codec import decode_from_agent, decode_from_server, encode
+from ca.node_protocol import Report, Reported
 from ca.node_report import FoundPort, FoundWorkload, NotTaken
 
 WEB = FoundWorkload(

@@ -10,7 +10,8 @@ import pytest
 ROOT = Path(__file__).parents[3]
 EDGES = (
     "ca/keys.py", "ca/keystore.py", "ca/service.py", "xds/port_credentials.py", "xds/health.py", "xds/serve.py", "xds/schema/derive.py",
-    "controlplane/api/", "controlplane/cli/", "controlplane/store/", "controlplane/local/session.py",
+    "controlplane/api/", "controlplane/cli/", "controlplane/store/", "controlplane/local/session.py", "controlplane/local/running.py",
+    "controlplane/local/ports.py", "controlplane/local/directories.py", "controlplane/local/watched_files.py",
     "controlplane/main.py", "controlplane/key_fetcher.py", "controlplane/reconcile.py", "controlplane/node_service.py", "controlplane/operations.py",
     "controlplane/server_identity.py", "controlplane/resources/read.py", "controlplane/authority_watch.py",
     "controlplane/client_status.py", "controlplane/join_socket.py", "controlplane/docker/registrar.py",

@@ -6,13 +6,12 @@ from typing import Any
 
 import pytest
 
-from ca import node_protocol as protocol
+from ca import node_codec
 from ca.bundle import TrustBundle
 from ca.errors import NodeProtocolError
 from ca.keystore import MemoryKeystore
+from ca.node_codec import MAX_FRAME, MAX_MESSAGES
 from ca.node_protocol import (
-    MAX_FRAME,
-    MAX_MESSAGES,
     Acknowledge,
     Attest,
     Attested,
@@ -61,7 +60,7 @@ def test_an_entry_is_what_an_agent_needs_of_a_registration() -> None:
 def test_an_agents_messages_are_read_back() -> None:
     messages = [Hello(""), Hello("7", "ab"), Pong(5), Sign(1, "shop/orders", b"\x30\x00"), RenewAgent(2, b"\x30"),
                 SignJwt(3, "shop/orders", ("db", "web")), SignJwt(4, "a/b", ()), Acknowledge(7)]  # fmt: skip
-    assert protocol.decode_from_agent(protocol.encode(messages)) == messages
+    assert node_codec.decode_from_agent(node_codec.encode(messages)) == messages
 
 
 def test_the_servers_messages_are_read_back(bundle: TrustBundle) -> None:
@@ -76,25 +75,25 @@ def test_the_servers_messages_are_read_back(bundle: TrustBundle) -> None:
         Ping(5),
         Authorized((), bundle, cut_off=("spiffe://example.org/ns/shop/sa/orders",)),
     ]
-    assert protocol.decode_from_server(protocol.encode(messages)) == messages
+    assert node_codec.decode_from_server(node_codec.encode(messages)) == messages
 
 
 def test_attestation_is_read_back(bundle: TrustBundle) -> None:
     answer = Attested("one", (b"leaf", b"ca"), bundle)
     for evidence in (TokenEvidence("secret"), KeyEvidence("c1", b"\x00"), OidcEvidence("a.b.c")):
         request = Attest(evidence, b"\x30")
-        assert protocol.decode_attest(json.loads(protocol.encode_attest(request))) == request
-    assert protocol.decode_attested(json.loads(json.dumps(protocol.attested_json(answer)))) == answer
+        assert node_codec.decode_attest(json.loads(node_codec.encode_attest(request))) == request
+    assert node_codec.decode_attested(json.loads(json.dumps(node_codec.attested_json(answer)))) == answer
 
 
 def test_evidence_of_no_known_kind_is_refused() -> None:
     with pytest.raises(NodeProtocolError, match="method is none of"):
-        protocol.decode_attest({"method": "hope", "secret": "x", "csr": "AA=="})
+        node_codec.decode_attest({"method": "hope", "secret": "x", "csr": "AA=="})
 
 
 def test_an_agent_cannot_speak_as_the_server(bundle: TrustBundle) -> None:
     with pytest.raises(NodeProtocolError, match="unknown type"):
-        protocol.decode_from_agent(protocol.encode([Signed(1, (b"a",))]))
+        node_codec.decode_from_agent(node_codec.encode([Signed(1, (b"a",))]))
 
 
 @pytest.mark.parametrize(
@@ -117,20 +116,20 @@ def test_an_agent_cannot_speak_as_the_server(bundle: TrustBundle) -> None:
 )  # fmt: skip
 def test_a_message_that_is_not_exactly_right_is_refused(message: Any) -> None:
     with pytest.raises(NodeProtocolError):
-        protocol.decode_from_agent(json.dumps([message]).encode())
+        node_codec.decode_from_agent(json.dumps([message]).encode())
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", b"[", b"\xff", b"[" * 100_000, b"[" + b"1" * 9000 + b"]"])
 def test_a_frame_that_is_no_list_of_messages_is_refused(data: bytes) -> None:
     with pytest.raises(NodeProtocolError):
-        protocol.decode_from_agent(data)
+        node_codec.decode_from_agent(data)
 
 
 def test_frames_are_bounded() -> None:
     with pytest.raises(NodeProtocolError, match="larger"):
-        protocol.decode_from_agent(b" " * (MAX_FRAME + 1))
+        node_codec.decode_from_agent(b" " * (MAX_FRAME + 1))
     with pytest.raises(NodeProtocolError, match="at most"):
-        protocol.decode_from_agent(json.dumps([0] * (MAX_MESSAGES + 1)).encode())
+        node_codec.decode_from_agent(json.dumps([0] * (MAX_MESSAGES + 1)).encode())
 
 
 def test_secrets_are_not_in_the_repr() -> None:
