@@ -4,10 +4,13 @@ XdsError
 ├── SchemaError         a message type or field that envoy-data-plane does not have
 ├── SnapshotError       a snapshot that contradicts itself: our caller's fault
 ├── ProtocolError       the peer broke the xDS protocol: its stream ends (INVALID_ARGUMENT)
-└── NotAuthorizedError  the stream's SVID may not claim that node (PERMISSION_DENIED)
+├── NotAuthorizedError  the stream's SVID may not claim that node (PERMISSION_DENIED)
+└── RefusedError        a stream is not opened: says which gRPC status it ends with, and why
 """
 
 from __future__ import annotations
+
+from enum import StrEnum
 
 
 class XdsError(Exception):
@@ -28,3 +31,17 @@ class ProtocolError(XdsError):
 
 class NotAuthorizedError(XdsError):
     pass
+
+
+class Refusal(StrEnum):
+    """Statuses of gRPC, by its names."""
+
+    PERMISSION_DENIED = "PERMISSION_DENIED"
+    FAILED_PRECONDITION = "FAILED_PRECONDITION"
+    UNAVAILABLE = "UNAVAILABLE"
+
+
+class RefusedError(XdsError):
+    def __init__(self, refusal: Refusal, reason: str) -> None:
+        super().__init__(reason)
+        self.refusal = refusal

@@ -1,0 +1,224 @@
+"""Who is connected and what each is to be told, whichever connection or process brings its words (an edge).
+
+The port (`serve`) runs the protocol of each stream and asks the desk: may it be opened, what is the newest for it;
+and tells it what the proxy said. Who may be told what is the source's decision.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from time import monotonic
+from typing import Final, Protocol
+
+import structlog
+
+from ca.spiffe_id import SpiffeId
+from xds.compile import Work
+from xds.errors import NotAuthorizedError, Refusal, RefusedError
+from xds.ledger import Ledger
+from xds.meter import Meter
+from xds.peer import Peer
+from xds.snapshot import Snapshot
+from xds.stream import Acked, Event, Nacked
+
+_FOLLOWED: Final = 4
+GRPC_AGENT: Final = "gRPC"  # how every gRPC client begins its user_agent_name
+NOT_PROXYLESS: Final = (
+    "this node is registered with a sidecar, and gRPC would not enforce what is compiled for Envoy; "
+    'say "proxyless": true in the annotation pylis.io/sidecar of its WorkloadEntry'
+)
+REVOKED: Final = "quarantine: this identity or certificate is cut off"
+
+log = structlog.get_logger()
+
+
+class ConfigSource(Protocol):
+    """Who supplies configuration."""
+
+    def admit(self, peer: SpiffeId, node_id: str) -> None:
+        """Raises: NotAuthorizedError when `peer` may not claim `node_id`."""
+        ...
+
+    def is_proxyless(self, node_id: str) -> bool:
+        """Is its snapshot made for a gRPC process?"""
+        ...
+
+    def heavy(self, node_id: str) -> list[Work]:
+        """What takes long and should be done, in another thread, before `snapshot` is asked for."""
+        ...
+
+    def snapshot(self, node_id: str) -> tuple[int, Snapshot]:
+        """The revision and what the node should hold now; empty for a node that is no longer registered."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A stream that wants to be opened: `peer` is proven, `node_id` and `user_agent` are what it says.
+
+    `chain` is what proves the peer: PEM, leaf first.
+    """
+
+    peer: Peer
+    node_id: str
+    user_agent: str
+    chain: bytes = field(repr=False)
+
+
+@dataclass(eq=False, slots=True)
+class Session:
+    """One open stream. Whoever sets `stale` or `ending` (why it has to end) wakes it."""
+
+    node_id: str
+    peer: Peer
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    stale: bool = True  # the source has something newer
+    ending: str = ""
+
+    def end(self, reason: str) -> None:
+        self.ending = reason
+        self.wake.set()
+
+
+class Desk(Protocol):
+    """What the port asks and tells."""
+
+    async def open(self, claim: Claim) -> Session:
+        """To be closed again. Raises: RefusedError."""
+        ...
+
+    async def newest(self, session: Session) -> Snapshot:
+        """What its proxy should hold; the session is not stale any more."""
+        ...
+
+    def heard(self, session: Session, event: Event) -> None: ...
+
+    def sent(self, type_url: str, size: int) -> None: ...
+
+    def settled(self, session: Session, refused: Mapping[str, tuple[str, ...]]) -> None:
+        """The proxy holds, or has refused, all of the newest."""
+        ...
+
+    def close(self, session: Session) -> None: ...
+
+
+class MeshDesk:
+    """The desk beside the source; `publish` after that changed."""
+
+    def __init__(
+        self,
+        source: ConfigSource,
+        ledger: Ledger,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        is_revoked: Callable[[Peer], bool] = lambda _: False,
+    ) -> None:
+        self._source = source
+        self._ledger = ledger
+        self._now = now
+        self._is_revoked = is_revoked
+        self._working: dict[Hashable, asyncio.Future[None]] = {}
+        self._sessions: dict[str, set[Session]] = {}
+        self.meter = Meter()
+
+    def publish(self, node_ids: Iterable[str] | None = None) -> None:
+        """The source has news for these nodes (None: for all)."""
+        for node_id in list(self._sessions) if node_ids is None else node_ids:
+            for session in self._sessions.get(node_id, ()):
+                self.meter.waiting(node_id, monotonic())
+                session.stale = True
+                session.wake.set()
+
+    def end_revoked(self) -> None:
+        """Ends the streams of those who are cut off by now; they are refused when they come again."""
+        self.close_streams(self._is_revoked, REVOKED)
+
+    def close_streams(self, which: Callable[[Peer], bool], reason: str) -> None:
+        for sessions in self._sessions.values():
+            for session in sessions:
+                if which(session.peer):
+                    session.end(reason)
+
+    async def open(self, claim: Claim) -> Session:
+        return self.admit(claim)
+
+    def admit(self, claim: Claim) -> Session:
+        """Raises: RefusedError."""
+        peer, node_id = claim.peer, claim.node_id
+        if self._is_revoked(peer):
+            log.warning("proxy.refused", peer=str(peer.identity), serial=peer.serial, reason="quarantine")
+            raise RefusedError(Refusal.PERMISSION_DENIED, REVOKED)
+        try:
+            self._source.admit(peer.identity, node_id)
+        except NotAuthorizedError as error:
+            log.warning("proxy.refused", node=node_id, peer=str(peer.identity))
+            text = "the certificate of this connection may not claim that node"
+            raise RefusedError(Refusal.PERMISSION_DENIED, text) from error
+        if claim.user_agent.startswith(GRPC_AGENT) and not self._source.is_proxyless(node_id):
+            # gRPC acknowledges what is compiled for Envoy and would allow everything
+            log.warning(
+                "proxy.refused", node=node_id, peer=str(peer.identity), reason="not declared proxyless"
+            )
+            raise RefusedError(Refusal.FAILED_PRECONDITION, NOT_PROXYLESS)
+        session = Session(node_id, peer)
+        self._sessions.setdefault(node_id, set()).add(session)
+        self.meter.streams += 1
+        self._ledger.connected(node_id, str(peer.identity), peer.expires, self._now())
+        log.info("proxy.connected", node=node_id, peer=str(peer.identity))
+        return session
+
+    async def newest(self, session: Session) -> Snapshot:
+        node_id = session.node_id
+        await self._prepare(node_id)
+        session.stale = False
+        revision, snapshot = self._source.snapshot(node_id)
+        self._ledger.offered(node_id, revision, snapshot)
+        return snapshot
+
+    def heard(self, session: Session, event: Event) -> None:
+        match event:
+            case Acked(type_url, _):
+                self._ledger.acked(session.node_id, type_url)
+            case Nacked(type_url, _, message):
+                self.meter.nacked(type_url)
+                self._ledger.nacked(session.node_id, type_url, message, self._now())
+                log.warning("proxy.nacked", node=session.node_id, type=type_url, message=message)
+
+    def sent(self, type_url: str, size: int) -> None:
+        self.meter.sent(type_url, size)
+
+    def settled(self, session: Session, refused: Mapping[str, tuple[str, ...]]) -> None:
+        self.meter.settled(session.node_id, monotonic())
+        self._ledger.settled(session.node_id, refused)
+
+    def close(self, session: Session) -> None:
+        node_id = session.node_id
+        self._sessions[node_id].discard(session)
+        self.meter.streams -= 1
+        self.meter.disconnected(node_id)
+        if not self._sessions[node_id]:
+            del self._sessions[node_id]
+        self._ledger.disconnected(node_id, self._now())
+        log.info("proxy.disconnected", node=node_id)
+
+    async def _prepare(self, node_id: str) -> None:
+        """Long compilations run beside the loop, each once for all who wait for it: nobody else is kept waiting.
+
+        While they run the mesh may move on; it is followed a few times, then what is left is done here.
+        """
+        for _ in range(_FOLLOWED):
+            work = self._source.heavy(node_id)
+            if not work:
+                return
+            for one in work:
+                if one.key not in self._working:
+                    self._working[one.key] = asyncio.ensure_future(self._work(one))
+                await asyncio.shield(self._working[one.key])
+
+    async def _work(self, work: Work) -> None:
+        try:
+            work.keep(await asyncio.to_thread(work.run))
+        finally:
+            del self._working[work.key]
