@@ -15,7 +15,7 @@ MAKEFLAGS += -q
 RUN := +
 endif
 
-.PHONY: churn test-rotation fuzz-api conformance fuzz venv dev demo demo-run demo-docker test-docker test-vm bench-docker test test-peers check golden schema bench bench-scale soak clean test-envoy-cases test-envoy-random
+.PHONY: storm churn test-rotation fuzz-api conformance fuzz venv dev demo demo-run demo-docker test-docker test-vm bench-docker test test-peers check golden schema bench bench-scale soak clean test-envoy-cases test-envoy-random
 
 venv: $(VENV)/.users
 
@@ -125,6 +125,10 @@ bench-scale: dev
 # wrk (where installed) through two Envoys while policies, endpoints and the control plane change: no wrong answer
 churn: dev
 	@$(BIN)/python -m bench.churn $(ARGS)
+
+# 500 edits a second, herds, reconnects: how long the others wait, and what memory does
+storm: dev
+	@$(BIN)/python -m bench.storm --seconds $(or $(SECONDS),60) $(ARGS)
 
 soak: dev
 	@$(BIN)/python -m bench.soak --minutes $(or $(MINUTES),10) $(ARGS)

@@ -5,7 +5,7 @@
 wrk asks as fast as it is answered, for a path that is always allowed; beside it, connections whose every answer is
 looked at, and the edited paths.
 Wrong is: an allowed path that is not answered 200, at any moment; a path that the policy in force forbids, answered
-200 after the proxies' acknowledgement of it; the other way round the same.
+200 after the proxies' acknowledgement of it; the other way round the same. No connection may be dropped either.
 """
 
 from __future__ import annotations
@@ -48,9 +48,10 @@ _WORKLOAD: Final = """\
 
 @dataclass
 class Result:
-    """`by_wrk`: what it counted; empty without it."""
+    """`by_wrk`: what it counted; empty without it. `dropped`: connections of the steady ones that did not last."""
 
     requests: int = 0
+    dropped: int = 0
     wrong: list[str] = field(default_factory=list[str])
     by_wrk: dict[str, int] = field(default_factory=dict[str, int])
 
@@ -79,7 +80,7 @@ class Churn:
                 if number < endpoints:
                     self._endpoint(entry, here=bool(number % 2))
                 if restarts and number == max(edits, endpoints) // 2:
-                    self._restart()
+                    self._restart(signal.SIGKILL)
         finally:
             self._stop.set()
             for thread in steady:
@@ -89,9 +90,12 @@ class Churn:
 
     def _steady(self) -> None:
         connection = self._connection()
+        ports = set[int]()
         while not self._stop.is_set():
-            self._expect(connection, "/items", "allow")
+            ports.add(self._expect(connection, "/items", "allow"))
         connection.close()
+        with self._lock:
+            self.result.dropped += len(ports) - 1
 
     def _edit(self, number: int) -> None:
         denied, allowed = ("/items/a", "/items/b") if number % 2 else ("/items/b", "/items/a")
@@ -130,9 +134,9 @@ class Churn:
         metadata = {name: entry["metadata"][name] for name in ("name", "namespace", "annotations")}
         self._ask("POST", ENTRY, {**entry, "metadata": metadata})
 
-    def _restart(self) -> None:
+    def _restart(self, how: signal.Signals) -> None:
         before = self._server()
-        os.kill(before, signal.SIGKILL)
+        os.kill(before, how)
         until("another control plane", lambda: self._server() != before)
         until("its proxies", lambda: self._synced())
 
@@ -158,7 +162,8 @@ class Churn:
                     raise
                 time.sleep(0.05)
 
-    def _expect(self, connection: Http, path: str, wanted: str) -> None:
+    def _expect(self, connection: Http, path: str, wanted: str) -> int:
+        """The port it was asked from."""
         outcome = connection.send("GET", path)
         with self._lock:
             self.result.requests += 1
@@ -166,6 +171,7 @@ class Churn:
                 self.result.wrong.append(
                     f"{path}: {outcome.actual} {outcome.status} {outcome.detail}, not {wanted}"
                 )
+        return outcome.local_port
 
     def _connection(self) -> Http:
         return Http(self.mesh.workload(FROM)["httpProxy"], HOST, proxy=True)
@@ -205,12 +211,13 @@ def main() -> None:
         json.dumps(
             {
                 "requests": result.requests, "wrong": len(result.wrong), "examples": result.wrong[:5],
+                "dropped": result.dropped,
                 "wrk": result.by_wrk or "is not installed", "seconds": round(time.monotonic() - began),
                 "edits": chosen.edits, "endpoints": chosen.endpoints, "restarts": chosen.restarts,
             }
         )
     )  # fmt: skip
-    sys.exit(1 if result.wrong else 0)
+    sys.exit(1 if result.wrong or result.dropped else 0)
 
 
 if __name__ == "__main__":

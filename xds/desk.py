@@ -7,6 +7,7 @@ and tells it what the proxy said. Who may be told what is the source's decision.
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from typing import Final, Protocol
 import structlog
 
 from ca.spiffe_id import SpiffeId
+from xds.admission import Admission
 from xds.compile import Work
 from xds.errors import NotAuthorizedError, Refusal, RefusedError
 from xds.ledger import Ledger
@@ -25,11 +27,17 @@ from xds.snapshot import Snapshot
 from xds.stream import Acked, Event, Nacked
 
 _FOLLOWED: Final = 4
+MAX_STREAMS: Final = (
+    32  # of one node: a stream for each type and protocol, and those a lost network left behind
+)
+SPREAD_SECONDS: Final = 2.0  # over which all streams are ended, where there are many
+_APART_SECONDS: Final = 0.002  # at most, where there are few
 GRPC_AGENT: Final = "gRPC"  # how every gRPC client begins its user_agent_name
 NOT_PROXYLESS: Final = (
     "this node is registered with a sidecar, and gRPC would not enforce what is compiled for Envoy; "
     'say "proxyless": true in the annotation pylis.io/sidecar of its WorkloadEntry'
 )
+CROWDED: Final = f"a node may have {MAX_STREAMS} streams: the oldest goes"
 REVOKED: Final = "quarantine: this identity or certificate is cut off"
 
 log = structlog.get_logger()
@@ -70,15 +78,22 @@ class Claim:
 
 @dataclass(eq=False, slots=True)
 class Session:
-    """One open stream. Whoever sets `stale` or `ending` (why it has to end) wakes it."""
+    """One open stream. Whoever sets `stale` or `ending` (why it has to end) wakes it.
+
+    `when_ended` is set by who serves it: the stream may wait for its peer, and not for us.
+    """
 
     node_id: str
     peer: Peer
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     stale: bool = True  # the source has something newer
     ending: str = ""
+    admitted: bool = False  # it had its turn among the newcomers
+    when_ended: Callable[[], object] | None = None
 
     def end(self, reason: str) -> None:
+        if not self.ending and self.when_ended is not None:
+            self.when_ended()
         self.ending = reason
         self.wake.set()
 
@@ -120,7 +135,8 @@ class MeshDesk:
         self._now = now
         self._is_revoked = is_revoked
         self._working: dict[Hashable, asyncio.Future[None]] = {}
-        self._sessions: dict[str, set[Session]] = {}
+        self._sessions: dict[str, dict[Session, None]] = {}  # of a node, oldest first
+        self._admission = Admission()
         self.meter = Meter()
 
     def publish(self, node_ids: Iterable[str] | None = None) -> None:
@@ -140,6 +156,16 @@ class MeshDesk:
             for session in sessions:
                 if which(session.peer):
                     session.end(reason)
+
+    async def dismiss(self, reason: str) -> None:
+        """Ends every stream; where there are many not in one instant, and in no order: whoever serves them next has an
+        easier time."""
+        sessions = [session for of_node in self._sessions.values() for session in of_node]
+        random.shuffle(sessions)
+        apart = min(_APART_SECONDS, SPREAD_SECONDS / max(1, len(sessions)))
+        for session in sessions:
+            session.end(reason)
+            await asyncio.sleep(apart)
 
     async def open(self, claim: Claim) -> Session:
         return self.admit(claim)
@@ -162,15 +188,28 @@ class MeshDesk:
                 "proxy.refused", node=node_id, peer=str(peer.identity), reason="not declared proxyless"
             )
             raise RefusedError(Refusal.FAILED_PRECONDITION, NOT_PROXYLESS)
+        self._make_room(node_id)
         session = Session(node_id, peer)
-        self._sessions.setdefault(node_id, set()).add(session)
+        self._sessions.setdefault(node_id, {})[session] = None
         self.meter.streams += 1
         self._ledger.connected(node_id, str(peer.identity), peer.expires, self._now())
         log.info("proxy.connected", node=node_id, peer=str(peer.identity))
         return session
 
+    def _make_room(self, node_id: str) -> None:
+        """The oldest stream of a node makes room. Raises: RefusedError while too many that do not even end are left."""
+        sessions = self._sessions.get(node_id, {})
+        live = [session for session in sessions if not session.ending]
+        if len(live) >= MAX_STREAMS:
+            live[0].end(CROWDED)
+        if len(sessions) >= 2 * MAX_STREAMS:
+            raise RefusedError(Refusal.RESOURCE_EXHAUSTED, CROWDED)
+
     async def newest(self, session: Session) -> Snapshot:
         node_id = session.node_id
+        if not session.admitted:
+            session.admitted = True
+            await self._admission.enter(session.peer.identity)
         await self._prepare(node_id)
         session.stale = False
         revision, snapshot = self._source.snapshot(node_id)
@@ -195,7 +234,7 @@ class MeshDesk:
 
     def close(self, session: Session) -> None:
         node_id = session.node_id
-        self._sessions[node_id].discard(session)
+        del self._sessions[node_id][session]
         self.meter.streams -= 1
         self.meter.disconnected(node_id)
         if not self._sessions[node_id]:

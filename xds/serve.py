@@ -19,7 +19,7 @@ from typing import Any, Final
 import grpc
 
 from xds import health, schema
-from xds.desk import Claim, ConfigSource, Desk, MeshDesk, Session
+from xds.desk import SPREAD_SECONDS, Claim, ConfigSource, Desk, MeshDesk, Session
 from xds.errors import ProtocolError, RefusedError, SchemaError
 from xds.ledger import Ledger
 from xds.peer import Peer
@@ -27,11 +27,14 @@ from xds.port_credentials import PortCredentials, ServerIdentity
 from xds.services import DELTA_ADS, SERVICES, Service, Stream
 
 _SWITCH_SECONDS: Final = 0.001  # how long a compilation in another thread may keep the loop waiting at a time
+STUCK_SECONDS: Final = 5.0  # for a stream that is ended and whose peer does not take even that
+STOPPING: Final = "the control plane is stopping"
 EXPIRED: Final = "the certificate of this connection has expired"
 OPTIONS: Final = (
     ("grpc.http2.bdp_probe", 0),  # measured: with the gc thresholds below half the CPU of a push
     ("grpc.max_receive_message_length", 4 * 1024 * 1024),
     ("grpc.max_send_message_length", -1),
+    ("grpc.max_concurrent_streams", 100),  # of one connection
     ("grpc.server.max_pending_requests", 20_000),  # a herd after a restart is not turned away
     ("grpc.server.max_pending_requests_hard_limit", 40_000),
     ("grpc.keepalive_time_ms", 30_000),
@@ -72,7 +75,9 @@ class Port:
         desk: Desk,
         extra_handlers: Sequence[grpc.GenericRpcHandler] = (),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        stuck_seconds: float = STUCK_SECONDS,
     ) -> None:
+        self._stuck_seconds = stuck_seconds
         self._address = address
         self._credentials = PortCredentials(identity)
         self._desk = desk
@@ -99,7 +104,7 @@ class Port:
         self._credentials.serve_at({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), self.port)  # noqa: S104 - to reach it, not to bind it
 
     async def stop(self, grace_seconds: float = 1.0) -> None:
-        """Streams that the desk has not ended by then end with the grace."""
+        """Says GOAWAY on every connection; streams that the desk has not ended by then end with the grace."""
         await self._credentials.stop()
         await self._server.stop(grace_seconds)
 
@@ -154,9 +159,12 @@ class Port:
         """One reader task, one writer woken by an event; the newest snapshot wins, nothing queues up."""
         reader = asyncio.ensure_future(self._read(session, service, stream, requests))
         reader.add_done_callback(lambda _: session.wake.set())
-        expiry = asyncio.get_running_loop().call_later(
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        expiry = loop.call_later(
             max(0.0, (session.peer.expires - self._now()).total_seconds()), session.end, EXPIRED
         )
+        if task is not None:
+            session.when_ended = lambda: loop.call_later(self._stuck_seconds, task.cancel)
         try:
             while True:
                 if session.stale:
@@ -179,6 +187,7 @@ class Port:
                     raise error
                 await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         finally:
+            session.when_ended = None
             expiry.cancel()
             reader.cancel()
 
@@ -207,18 +216,22 @@ class XdsServer(Port):
         extra_handlers: Sequence[grpc.GenericRpcHandler] = (),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         is_revoked: Callable[[Peer], bool] = lambda _: False,
+        stuck_seconds: float = STUCK_SECONDS,
     ) -> None:
         self.desk = MeshDesk(source, ledger, now, is_revoked)
-        super().__init__(address, identity, self.desk, extra_handlers, now)
+        super().__init__(address, identity, self.desk, extra_handlers, now, stuck_seconds)
         self.meter = self.desk.meter
         self.publish = self.desk.publish
         self.end_revoked = self.desk.end_revoked
         self.close_streams = self.desk.close_streams
 
     async def stop(self, grace_seconds: float = 1.0) -> None:
-        """Ends every stream with UNAVAILABLE, so that proxies reconnect elsewhere or later."""
-        self.close_streams(lambda _: True, "the control plane is stopping")
-        await super().stop(grace_seconds)
+        """GOAWAY on every connection, then every stream ends with UNAVAILABLE: proxies go elsewhere, or come later."""
+        dismissing = asyncio.ensure_future(self.desk.dismiss(STOPPING))
+        try:
+            await super().stop(SPREAD_SECONDS + grace_seconds)
+        finally:
+            await dismissing
 
 
 __all__ = [

@@ -77,6 +77,11 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._end(Ended(-1, f"the connection is gone: {exc}" if exc else "the connection was closed"))
 
+    @property
+    def going_away(self) -> bool:
+        """Has the server said GOAWAY?"""
+        return self._stream.going_away
+
     def close(self) -> None:
         """Without a word, as a process that dies."""
         if self._transport is not None:

@@ -54,6 +54,7 @@ class GrpcStream:
         self._unsent = bytearray()
         self._unacknowledged = 0
         self.ended = False
+        self.going_away = False  # the peer wants no more streams on this connection
         settings = struct.pack(">HIHI", 2, 0, 4, _WINDOW_SIZE)
         headers = [
             (":method", "POST"), (":scheme", "https"), (":path", path), (":authority", authority),
@@ -104,6 +105,7 @@ class GrpcStream:
             case 6 if not flags & _ACK:
                 self._out += _frame(_PING, _ACK, 0, payload)
             case 7:
+                self.going_away = True
                 last = int.from_bytes(payload[:4], "big") & 0x7FFFFFFF
                 if last < _STREAM:
                     return self._end(-1, "the server is going away")

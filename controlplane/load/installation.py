@@ -49,14 +49,15 @@ class Usage:
 class Api:
     """The policy API with a bearer token; a context manager."""
 
-    def __init__(self, server: str, token: str, context: ssl.SSLContext) -> None:
+    def __init__(self, server: str, token: str, context: ssl.SSLContext, *, at_once: int = AT_ONCE) -> None:
         self._server = server
+        self._at_once = at_once
         self._context = context
         self._token = token
         self._session: aiohttp.ClientSession
 
     async def __aenter__(self) -> Self:
-        connector = aiohttp.TCPConnector(ssl=self._context, limit=AT_ONCE)
+        connector = aiohttp.TCPConnector(ssl=self._context, limit=self._at_once)
         headers = {"Authorization": f"Bearer {self._token}"}
         self._session = aiohttp.ClientSession(connector=connector, headers=headers)
         return self

@@ -87,6 +87,13 @@ class Sidecar:
         """Counters only."""
         self.resources = self.bytes = self.responses = 0
 
+    def forget(self) -> None:
+        """Everything it holds, as a process that is new."""
+        for state in self._types.values():
+            state.held.clear()
+            state.wanted.clear()
+        self._references.clear()
+
     def _follow(self, type_url: str) -> Iterator[bytes]:
         """What is asked for after an answer: the names found in it, and after clusters the listeners."""
         for follower in _FOLLOWS.get(type_url, ()):

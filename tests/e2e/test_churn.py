@@ -10,4 +10,5 @@ from bench.churn import churn
 def test_no_request_is_answered_wrongly_while_everything_changes(tmp_path: Path) -> None:
     result = churn(tmp_path, edits=30, endpoints=10, restarts=1)
     assert result.wrong == []
+    assert result.dropped == 0
     assert result.requests > 200

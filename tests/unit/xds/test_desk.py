@@ -8,7 +8,7 @@ import pytest
 
 from ca.spiffe_id import SpiffeId, TrustDomain, workload_id
 from xds.compile import Work
-from xds.desk import NOT_PROXYLESS, REVOKED, Claim, MeshDesk
+from xds.desk import CROWDED, MAX_STREAMS, NOT_PROXYLESS, REVOKED, Claim, MeshDesk
 from xds.errors import NotAuthorizedError, Refusal, RefusedError
 from xds.ledger import Ledger, State
 from xds.peer import Peer
@@ -111,3 +111,30 @@ async def test_who_may_not_have_it_is_not_on_the_ledger(claim: Claim, refusal: R
         await opened.desk.open(claim)
     assert refused.value.refusal is refusal
     assert opened.ledger.status() == []
+
+
+async def test_a_node_has_so_many_streams_and_no_more() -> None:
+    opened = Opened()
+    sessions = [await opened.desk.open(a_claim()) for _ in range(MAX_STREAMS)]
+    assert not any(session.ending for session in sessions)
+    more = [await opened.desk.open(a_claim()) for _ in range(MAX_STREAMS)]
+    assert {session.ending for session in sessions} == {CROWDED}, "the oldest make room"
+    assert not any(session.ending for session in more)
+    with pytest.raises(RefusedError) as refused:
+        await opened.desk.open(a_claim())  # those that were told to end have not
+    assert refused.value.refusal is Refusal.RESOURCE_EXHAUSTED
+    for session in sessions:
+        opened.desk.close(session)
+    await opened.desk.open(a_claim())
+
+
+async def test_all_are_dismissed_and_who_serves_them_hears_of_it_once() -> None:
+    opened = Opened()
+    sessions = [await opened.desk.open(a_claim()) for _ in range(5)]
+    heard: list[int] = []
+    for number, session in enumerate(sessions):
+        session.when_ended = lambda n=number: heard.append(n)
+    await opened.desk.dismiss("the end")
+    sessions[0].end("again")
+    assert sorted(heard) == [0, 1, 2, 3, 4]
+    assert {session.ending for session in sessions[1:]} == {"the end"}
