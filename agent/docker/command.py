@@ -58,8 +58,20 @@ def docker() -> None:
     envvar="PYLIS_AGENT_IMAGE",
     help="The sidecar's image.",
 )
+@click.option(
+    "--mesh",
+    default="",
+    envvar="PYLIS_AGENT_MESH",
+    help="Take the containers with this label pylis.io/mesh.  [default: those without it]",
+)
 def watch(
-    join_socket: Path | None, token: str, data_dir: Path, run_dir: Path, gate_dir: Path, image: str
+    join_socket: Path | None,
+    token: str,
+    data_dir: Path,
+    run_dir: Path,
+    gate_dir: Path,
+    image: str,
+    mesh: str,
 ) -> None:
     """Keep every labelled container of this engine behind a sidecar, until stopped.
 
@@ -89,7 +101,7 @@ def watch(
     try:
         joining = JoinToken.decode(token) if token else None
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        asyncio.run(main(DockerConfig(data_dir, run_dir, gate_dir, image, join_socket, joining)))
+        asyncio.run(main(DockerConfig(data_dir, run_dir, gate_dir, image, join_socket, joining, mesh)))
     except (TokenError, BusyError) as error:
         raise click.UsageError(str(error)) from error
     except AttestError as error:

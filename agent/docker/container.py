@@ -9,6 +9,7 @@ pylis.io/hosts            more names it is called by                    its alia
 pylis.io/labels           k=v,k=v: for policies' selectors              app=SERVICE ACCOUNT
 pylis.io/outbound         REGISTRY_ONLY or ALLOW_ANY                    REGISTRY_ONLY
 pylis.io/mode             enforce, or observe: nothing is refused yet   enforce
+pylis.io/mesh             which agent takes it, of several on an engine that of no name
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from ca.node_report import PROTOCOLS, FoundPort, FoundWorkload
 
 INJECT: Final = "pylis.io/inject"
 SIDECAR_OF: Final = "pylis.io/sidecar-of"
-AGENT: Final = "pylis.io/agent"
+MESH: Final = "pylis.io/mesh"
+AGENT: Final = "pylis.io/agent"  # of a sidecar: who made it, `Node.owner`
 STARTED: Final = "pylis.io/app-started"
 SPEC: Final = "pylis.io/spec"
 PROJECT: Final = "pylis.io/project"  # of a sidecar: its app's compose project
@@ -51,10 +53,6 @@ class Container:
     selectors: frozenset[str]
 
     @property
-    def is_app(self) -> bool:
-        return self.labels.get(INJECT) == "true" and SIDECAR_OF not in self.labels
-
-    @property
     def project(self) -> str:
         return self.labels.get(_PROJECT, "")
 
@@ -77,6 +75,11 @@ def read(inspected: Mapping[str, Any], image: Mapping[str, Any] | None = None) -
         inspected["NetworkSettings"]["Networks"] or {}, tuple(config.get("ExposedPorts") or {}),
         docker.selectors(inspected, image or {}) | {f"docker:container:{name}"},
     )  # fmt: skip
+
+
+def is_app(labels: Mapping[str, str], mesh: str) -> bool:
+    """Does a container with these labels ask to be in that mesh? Other meshes' are left alone."""
+    return labels.get(INJECT) == "true" and labels.get(MESH, "") == mesh and SIDECAR_OF not in labels
 
 
 def unfit(container: Container) -> Unfit | None:

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 import docker
 import docker.errors
 import requests.exceptions
 
-from agent.docker.container import AGENT, INJECT, SIDECAR_OF, Container, read
+from agent.docker.container import AGENT, INJECT, SIDECAR_OF, Container, is_app, read
 from agent.docker.sidecar import Wanted
 
 _SECONDS: Final = 30
@@ -48,19 +48,17 @@ class Engine:
         """Raises: EngineError."""
         return str(self._ask(lambda: self._client.version())["Version"])
 
-    def containers(self, label: str, *, stopped: bool = False) -> list[Container]:
-        """Those with a label. One that goes meanwhile is left out. Raises: EngineError."""
-        listed = self._ask(lambda: self._client.api.containers(all=stopped, filters={"label": label}))
-        found = (self._inspect(one["Id"]) for one in listed)
-        return [one for one in found if one is not None]
-
-    def apps(self) -> list[Container]:
+    def apps(self, mesh: str) -> list[Container]:
         """Running containers that ask to be in the mesh. Raises: EngineError."""
-        return [one for one in self.containers(f"{INJECT}=true") if one.is_app and one.running]
+        listed = self._ask(lambda: self._client.api.containers(filters={"label": f"{INJECT}=true"}))
+        mine = [one["Id"] for one in listed if is_app(one["Labels"], mesh)]
+        return [one for one in self._inspected(mine) if one.running]
 
-    def sidecars(self, agent: str) -> list[Container]:
+    def sidecars(self, owner: str) -> list[Container]:
         """An agent's, in whatever state. Raises: EngineError."""
-        return [c for c in self.containers(f"{AGENT}={agent}", stopped=True) if SIDECAR_OF in c.labels]
+        label = f"{AGENT}={owner}"
+        listed = self._ask(lambda: self._client.api.containers(all=True, filters={"label": label}))
+        return self._inspected(one["Id"] for one in listed if SIDECAR_OF in one["Labels"])
 
     def container(self, name: str) -> Container | None:
         """By id or name. Raises: EngineError."""
@@ -107,6 +105,10 @@ class Engine:
 
     def close(self) -> None:
         self._client.close()
+
+    def _inspected(self, ids: Iterable[str]) -> list[Container]:
+        """One that goes meanwhile is left out."""
+        return [one for one in map(self._inspect, ids) if one is not None]
 
     def _inspect(self, name: str) -> Container | None:
         try:

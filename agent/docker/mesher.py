@@ -18,7 +18,17 @@ from typing import Any, Final
 import structlog
 
 from agent.docker import namespace, sidecar
-from agent.docker.container import INJECT, SIDECAR_OF, Container, Unfit, addresses, reported, unfit
+from agent.docker.container import (
+    AGENT,
+    SIDECAR_OF,
+    STARTED,
+    Container,
+    Unfit,
+    addresses,
+    is_app,
+    reported,
+    unfit,
+)
 from agent.docker.engine import Engine, EngineError
 from agent.docker.namespace import NamespaceError
 from agent.docker.reconcile import plan
@@ -32,6 +42,7 @@ IDENTITY_SECONDS: Final = 10.0
 SETTLE_SECONDS: Final = 5.0
 SETTLE_PAUSE: Final = 0.2
 AT_ONCE: Final = 4  # sidecars made side by side
+_ONE_MESH: Final = "give each agent of an engine a mesh of its own (--mesh NAME, and the label pylis.io/mesh)"
 log = structlog.get_logger()
 
 
@@ -98,8 +109,8 @@ class Mesher:
         end = asyncio.get_running_loop().time() + SETTLE_SECONDS
         while True:
             try:
-                running = {app.id for app in await asyncio.to_thread(self._engine.apps)}
-                for one in await asyncio.to_thread(self._engine.sidecars, self._node.agent):
+                running = {app.id for app in await asyncio.to_thread(self._engine.apps, self._node.mesh)}
+                for one in await asyncio.to_thread(self._engine.sidecars, self._node.owner):
                     if one.labels[SIDECAR_OF] not in running:
                         await asyncio.to_thread(self._engine.remove, one.id)
             except EngineError as error:  # as for one that the engine removes already: look again
@@ -119,7 +130,7 @@ class Mesher:
 
     async def _look(self) -> bool:
         """Is everything done that there was to do?"""
-        apps = await asyncio.to_thread(self._engine.apps)
+        apps = await asyncio.to_thread(self._engine.apps, self._node.mesh)
         refused = {app.id: why for app in apps if (why := unfit(app)) is not None}
         for why in set(refused.values()) - set(self.unfit):
             log.warning("container.unfit", container=why.container, reason=why.reason)
@@ -157,7 +168,7 @@ class Mesher:
         return sidecar.wanted(one.container, w.namespace, w.name, w.service_account, self._node)
 
     async def _place(self, wanted: dict[str, Wanted]) -> bool:
-        there = await asyncio.to_thread(self._engine.sidecars, self._node.agent)
+        there = await asyncio.to_thread(self._engine.sidecars, self._node.owner)
         for one in there:
             if (app := one.labels[SIDECAR_OF]) in self.meshed:
                 self._known[one.id] = self._known[app]
@@ -184,6 +195,9 @@ class Mesher:
             self._known[made] = self._known[app]
 
         try:
+            if owner := await self._others(meshed.container, want):
+                meshed.problem = f"behind the sidecar of another agent ({owner}): {_ONE_MESH}"
+                return True  # nothing to do about it here; its going is an event
             await self._do(self._engine.make, want, ready)
         except EngineError as error:
             meshed.problem = f"its sidecar cannot be made: {error}"
@@ -192,6 +206,20 @@ class Mesher:
         meshed.problem = ""
         log.info("sidecar.started", container=meshed.container.name)
         return True
+
+    async def _others(self, app: Container, want: Wanted) -> str:
+        """Who holds the place of its sidecar, when another agent serves it there; what serves nobody is removed.
+
+        Raises: EngineError.
+        """
+        there = await asyncio.to_thread(self._engine.container, want.name)
+        if there is None:
+            return ""
+        owner = there.labels.get(AGENT, "no agent")
+        if owner != self._node.owner and there.running and there.labels.get(STARTED) == app.started:
+            return owner
+        await self._do(self._engine.remove, there.id)
+        return ""
 
     async def _has_identity(self, wanted: frozenset[str]) -> bool:
         """Waits a while for what was just reported to come back as an SVID."""
@@ -214,7 +242,7 @@ class Mesher:
         while True:
             try:
                 for what, container, labels in self._engine.events():
-                    if what == "start" and labels.get(INJECT) == "true":
+                    if what == "start" and is_app(labels, self._node.mesh):
                         self._rule_early(container)
                     loop.call_soon_threadsafe(self._wake.set)
             except EngineError as error:
@@ -228,7 +256,7 @@ class Mesher:
             app = self._engine.container(container)
         except EngineError:
             return
-        if app is not None and app.is_app and app.running and unfit(app) is None:
+        if app is not None and app.running and unfit(app) is None:
             self._rule(app)
 
 

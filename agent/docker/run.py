@@ -42,7 +42,7 @@ log = structlog.get_logger()
 class DockerConfig:
     """`run` holds the sockets that sidecars see, `gate` the directory the start-up gate is put into.
 
-    `join_socket`: where a join token is asked for; `token`: one given by hand.
+    `join_socket`: where a join token is asked for; `token`: one given by hand. `mesh`: as in `sidecar.Node`.
     """
 
     data_dir: Path
@@ -51,6 +51,7 @@ class DockerConfig:
     image: str
     join_socket: Path | None
     token: JoinToken | None
+    mesh: str = ""
 
 
 class DockerAgent:
@@ -63,7 +64,7 @@ class DockerAgent:
         domain = node.bundle.trust_domain.name
         self._mesher = Mesher(
             engine,
-            Node(node.agent, domain, config.image, volume),
+            Node(node.agent, domain, config.image, volume, config.mesh),
             self._holdings,
             self._link.report,
             self._report,

@@ -26,12 +26,21 @@ _UNPRIVILEGED: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """What all sidecars of an agent have in common. `run` is the volume (or path) its sockets are in."""
+    """What all sidecars of an agent have in common. `run` is the volume (or path) its sockets are in.
+
+    `mesh`: which of an engine's labelled containers are its own, by their label; "" those without one.
+    """
 
     agent: str
     trust_domain: str
     image: str
     run: str
+    mesh: str = ""
+
+    @property
+    def owner(self) -> str:
+        """No two agents of an engine are the same: their sockets are in different places."""
+        return f"{self.trust_domain}/{self.agent}@{self.run}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +84,7 @@ def wanted(app: Container, namespace: str, workload: str, account: str, node: No
     spec = hashlib.sha256(json.dumps([options, app.started], sort_keys=True).encode()).hexdigest()[:16]
     labels = {
         SIDECAR_OF: app.id,
-        AGENT: node.agent,
+        AGENT: node.owner,
         STARTED: app.started,
         SPEC: spec,
         PROJECT: app.project,

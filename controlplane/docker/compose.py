@@ -103,6 +103,7 @@ def _service(name: str, service: Json, image: Image | None, settings: Settings) 
     body: Json = {
         "labels": {
             "pylis.io/inject": "true",
+            "pylis.io/mesh": namespace(settings.project),
             "pylis.io/namespace": namespace(settings.project),
             "pylis.io/service-account": _label(name),
             "pylis.io/ports": ",".join(spoken),
@@ -153,7 +154,7 @@ def _own(settings: Settings, meshed: list[Meshed]) -> Json:
         },
         "pylis-agent": {
             "image": settings.agent_image,
-            "command": ["docker", "watch", "--join-socket=/run/pylis-join/join.sock"],
+            "command": ["docker", "watch", f"--mesh={where}", "--join-socket=/run/pylis-join/join.sock"],
             "restart": "unless-stopped",
             "read_only": True,
             "pid": "host",

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agent.docker.container import reported, unfit
+from agent.docker.container import is_app, reported, unfit
 from ca.node_report import FoundPort
 
 _spec = importlib.util.spec_from_file_location("docker_builders", Path(__file__).with_name("builders.py"))
@@ -82,5 +82,11 @@ def test_a_fit_container_is_fit() -> None:
 
 
 def test_a_sidecar_is_no_app_whatever_its_labels() -> None:
-    assert not a_container(labels={"pylis.io/sidecar-of": "x"}).is_app
-    assert not a_container(labels={"pylis.io/inject": "false"}).is_app
+    assert not is_app({"pylis.io/inject": "true", "pylis.io/sidecar-of": "x"}, "")
+    assert not is_app({"pylis.io/inject": "false"}, "")
+
+
+def test_an_agent_takes_the_containers_of_its_mesh_and_no_other() -> None:
+    plain, named = {"pylis.io/inject": "true"}, {"pylis.io/inject": "true", "pylis.io/mesh": "shop"}
+    assert [is_app(labels, "") for labels in (plain, named)] == [True, False]
+    assert [is_app(labels, "shop") for labels in (plain, named)] == [False, True]

@@ -41,6 +41,14 @@ def test_its_bootstrap_has_no_address_of_the_control_plane_and_marks_what_goes_o
     assert config["node"]["id"] == "shop/web-1"
 
 
+def test_it_says_whose_it_is() -> None:
+    """Two agents of one name, on one engine, are not taken for each other."""
+    other = Node("docker", "shop.example", "envoyproxy/envoy:v1.40.0", "other_run")
+    labels = [wanted(a_container(), "shop", "web-1", "web", n).options["labels"] for n in (NODE, other)]
+    assert [one["pylis.io/agent"] for one in labels] == [NODE.owner, other.owner]
+    assert NODE.owner != other.owner
+
+
 def sidecar_of(app: Any, spec: str, **changes: Any) -> Any:
     return a_container("sidecar", {SIDECAR_OF: app.id, "pylis.io/spec": spec}, **changes)
 

@@ -105,6 +105,12 @@ def test_later_files_change_earlier_ones() -> None:
     }  # fmt: skip
 
 
+def test_each_project_is_a_mesh_of_its_own() -> None:
+    services = made({"image": "web"}).document["services"]
+    assert services["web"]["labels"]["pylis.io/mesh"] == "my-shop"
+    assert "--mesh=my-shop" in services["pylis-agent"]["command"]
+
+
 def test_the_agent_may_register_in_the_projects_namespace_only() -> None:
     command = made({"image": "web"}).document["services"]["pylis-control-plane"]["command"]
     assert "--container-agent=docker=my-shop" in command
