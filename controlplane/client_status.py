@@ -27,8 +27,8 @@ MAX_BYTES: Final = 4 * 1024 * 1024  # what gRPC clients take unless they are tol
 _SERVICE: Final = "envoy.service.status.v3.ClientStatusDiscoveryService"
 FETCH: Final = f"/{_SERVICE}/FetchClientStatus"
 STREAM: Final = f"/{_SERVICE}/StreamClientStatus"
-_REQUEST: Final = "envoy.service.status.v3.ClientStatusRequest"
-_RESPONSE: Final = "envoy.service.status.v3.ClientStatusResponse"
+REQUEST: Final = "envoy.service.status.v3.ClientStatusRequest"
+RESPONSE: Final = "envoy.service.status.v3.ClientStatusResponse"
 _STATUS: Final = {
     State.SYNCED: "SYNCED",
     State.PENDING: "STALE",
@@ -98,14 +98,14 @@ class ClientStatus:
 
     def response(self, request: bytes) -> bytes:
         """A ClientStatusResponse. Raises: SchemaError, or another error with what is wrong as text."""
-        asked: Any = schema.decode(_REQUEST, request)
+        asked: Any = schema.decode(REQUEST, request)
         matchers = [_matcher(one) for one in asked.node_matchers]
         chosen = (
             s for s in self._ledger.status() if not matchers or any(fits(s.node_id) for fits in matchers)
         )
         contents = not asked.exclude_resource_contents
         configs = [{"node": {"id": s.node_id}, "generic_xds_configs": [*self._resources(s, contents)]} for s in chosen]  # fmt: skip
-        return schema.encode(schema.new(_RESPONSE, config=configs))
+        return schema.encode(schema.new(RESPONSE, config=configs))
 
     def _resources(self, status: ProxyStatus, contents: bool) -> Iterator[dict[str, Any]]:
         snapshot, refusals = self._ledger.told(status.node_id), self._ledger.refusals(status.node_id)

@@ -48,6 +48,7 @@ from controlplane.node_service import NodeService
 from controlplane.oidc_keys import ProviderKeys
 from controlplane.operations import Operations
 from controlplane.people import People
+from controlplane.port_reflection import PortReflection
 from controlplane.presences import GRACE_SECONDS, Presences, Watched
 from controlplane.reconcile import Reconciler
 from controlplane.server_identity import OwnCertificate
@@ -181,13 +182,14 @@ async def _serve(
 
     svids = SvidCallers(authority, is_revoked)
     client_status = ClientStatus(ledger, lambda peer: svids.caller(peer.identity, peer.serial), allowed)
+    reflected = PortReflection(lambda peer: not is_revoked(peer.identity, peer.serial))
     presences = Presences(store, lambda: nodes.connected, config.agent_grace_seconds)
     xds = XdsServer(
         config.xds,
         own.identity,
         state,
         ledger,
-        [nodes.handler(), client_status.handler()],
+        [nodes.handler(), client_status.handler(), reflected.handler()],
         is_revoked=lambda peer: state.revocations.covers(peer.identity, peer.serial),
     )
 

@@ -22,6 +22,10 @@ DELTA_ADS: Final = "/envoy.service.discovery.v3.AggregatedDiscoveryService/Delta
 SOTW_ADS: Final = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources"
 _DELTA_REQUEST: Final = "envoy.service.discovery.v3.DeltaDiscoveryRequest"
 _SOTW_REQUEST: Final = "envoy.service.discovery.v3.DiscoveryRequest"
+_RESPONSES: Final = {
+    _DELTA_REQUEST: "envoy.service.discovery.v3.DeltaDiscoveryResponse",
+    _SOTW_REQUEST: "envoy.service.discovery.v3.DiscoveryResponse",
+}
 _OF_ONE_TYPE: Final = {
     CLUSTER: ("envoy.service.cluster.v3.ClusterDiscoveryService", "Clusters"),
     ENDPOINTS: ("envoy.service.endpoint.v3.EndpointDiscoveryService", "Endpoints"),
@@ -54,6 +58,10 @@ class Service:
     request: str
     stream: Callable[[], Stream]
     type_url: str = ""
+
+    @property
+    def response(self) -> str:
+        return _RESPONSES[self.request]
 
     def read(self, body: bytes) -> Message:
         """Raises: SchemaError; ProtocolError."""

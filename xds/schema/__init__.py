@@ -30,8 +30,14 @@ _FILE: Final = Path(__file__).with_name("descriptors.binpb")
 @cache
 def pool() -> DescriptorPool:
     """The private pool with every message of the schema; each is built when it is first asked for."""
+    return DescriptorPool(database())
+
+
+@cache
+def database() -> OnDemand:
+    """The files of the schema and of protobuf's own types: each message of Envoy's has one to itself."""
     known = [module.DESCRIPTOR.serialized_pb for module in _WELL_KNOWN]
-    return DescriptorPool(OnDemand([*known, *files_of(_FILE.read_bytes())]))
+    return OnDemand([*known, *files_of(_FILE.read_bytes())])
 
 
 @cache
