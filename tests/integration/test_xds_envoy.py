@@ -7,17 +7,21 @@ import json
 import shutil
 import socket
 import sys
+import warnings
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from ca import keys
 from ca.keystore import MemoryKeystore
 from ca.service import CertificateAuthority
 from ca.spiffe_id import SpiffeId, TrustDomain, workload_id
+from controlplane.access import Attributes, Caller
+from controlplane.client_status import FETCH, ClientStatus
 from xds import schema
 from xds.compile import Work
 from xds.errors import NotAuthorizedError
@@ -33,6 +37,13 @@ NODE = "shop/web"
 HCM = "envoy.extensions.filters.network.http_connection_manager.v3"
 TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
 HTTP2 = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+
+TOOL = workload_id(DOMAIN, "ops", "tool")
+
+
+async def _allowed(caller: Caller, _: Attributes) -> bool:
+    return caller.name == str(TOOL)
 
 
 class Source:
@@ -63,7 +74,8 @@ class Mesh:
         self.source = Source()
         self.ledger = Ledger()
         own = self._identity()
-        self.server = XdsServer("127.0.0.1:0", lambda: own, self.source, self.ledger)
+        status = ClientStatus(self.ledger, lambda peer: Caller(str(peer.identity)), _allowed)
+        self.server = XdsServer("127.0.0.1:0", lambda: own, self.source, self.ledger, [status.handler()])
         self.envoy: asyncio.subprocess.Process | None = None
 
     def _identity(self) -> ServerIdentity:
@@ -100,6 +112,23 @@ class Mesh:
 
     def _is_newest(self, status: ProxyStatus) -> bool:
         return status.revision == self.source.revision
+
+    async def told(self) -> dict[str, tuple[str, str]]:
+        """By CSDS, as another implementation of Envoy's messages reads it: resource → its state, and the proxy's words."""
+        with warnings.catch_warnings(action="ignore"):  # what it says of its own dependencies is not ours
+            from envoy_data_plane.envoy.service.status.v3 import ClientStatusRequest, ClientStatusResponse
+        key = keys.new_key()
+        chain = self.ca.issue_id(TOOL, keys.csr_for(key), timedelta(hours=1), ()).chain_pem.encode()
+        roots = self.ca.bundle.to_pem().encode()
+        credentials = grpc.ssl_channel_credentials(roots, keys.key_pem(key), chain)
+        async with grpc.aio.secure_channel(f"127.0.0.1:{self.server.port}", credentials) as channel:
+            body = await channel.unary_unary(FETCH)(bytes(ClientStatusRequest()), timeout=10)
+        (config,) = ClientStatusResponse.parse(body).config
+        assert config.node is not None and config.node.id == NODE
+        return {
+            one.name: (str(one.config_status.name), one.error_state.details if one.error_state else "")
+            for one in config.generic_xds_configs
+        }
 
     async def until(self, true: Callable[[], bool]) -> None:
         try:
@@ -301,8 +330,12 @@ async def test_a_bad_listener_is_refused_in_envoys_words_and_the_good_one_goes_o
     assert words.startswith("Listener: ")
     assert "envoy.no.such.v3.Filter" in words
     await answers(port, "one")
+    told = await mesh.told()
+    assert told["app"] == ("SYNCED", "")
+    assert told["bad"][0] == "ERROR" and "envoy.no.such.v3.Filter" in told["bad"][1]
     mesh.offer(a_static_cluster(), a_listener("good", port, "one"))
     await mesh.synced()
+    assert await mesh.told() == {"app": ("SYNCED", ""), "good": ("SYNCED", "")}
     await answers(port, "one")
 
 
