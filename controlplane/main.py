@@ -35,6 +35,7 @@ from controlplane.authority_operations import AuthorityOperations
 from controlplane.authority_watch import AuthorityWatch
 from controlplane.client_status import ClientStatus
 from controlplane.collector import Collector
+from controlplane.debugging import Debugging
 from controlplane.docker.registrar import Registrar
 from controlplane.downstream_operations import DownstreamOperations
 from controlplane.federation.federator import Federator
@@ -204,7 +205,7 @@ async def _serve(
         keys.look_again()
         ledger.advance(revision, affected.nodes)
         # whoever calls a workload that leaves is told at once; itself it serves on until they have heard
-        xds.publish(affected.nodes - affected.gone)
+        xds.publish(affected.nodes - affected.gone, reconciler.since)
         if affected.gone:
             asyncio.get_running_loop().call_later(LEAVING_SECONDS, xds.publish, affected.gone)
         if affected.agents:
@@ -259,12 +260,13 @@ async def _serve(
     tallies = Tallies(store, ledger)
     collector = Collector(store, writes, [tokens.drop_expired, tallies.forget_gone])
     status = StatusWriter(store, writes, tallies.look, state)
+    debugging = Debugging(ledger, xds.desk, state.snapshot, lambda: (store.revision, state.revision))
     metrics = Metrics()
     metrics.section(xds.meter.lines)
     api = Api(
         ApiDependencies(
             store, Authentication([tokens, svids, people], svids), authorization, writes, operations, _documents(authority, people),
-            VERSION, ready_check, Trials(state).lines, metrics=metrics,
+            VERSION, ready_check, Trials(state).lines, metrics=metrics, debug=debugging.pages(),
         )
     )  # fmt: skip
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from time import monotonic
 from typing import Final
 
 import structlog
@@ -30,13 +31,15 @@ _KINDS: Final = {kind.resource: kind for kind in KINDS}
 
 
 class Reconciler:
-    """`changed(affected, revision)` is called after each batch of edits, whether or not it affects anyone."""
+    """`changed(affected, revision)` is called after each batch of edits, whether or not it affects anyone; `since` is
+    when the oldest of them was heard of (`time.monotonic`)."""
 
     def __init__(self, store: Store, state: MeshState, changed: Callable[[Affected, int], None]) -> None:
         self._store = store
         self._state = state
         self._changed = changed
         self._pace = Pace()
+        self.since = 0.0
 
     async def run(self) -> None:
         """Reconciles at once, then whenever the store changes, until cancelled."""
@@ -52,6 +55,7 @@ class Reconciler:
 
     async def once(self) -> None:
         """Reads everything; what is as it was is no edit."""
+        self.since = monotonic()
         revision = self._store.revision
         edits: list[Edit] = []
         for kind in KINDS:
@@ -66,6 +70,7 @@ class Reconciler:
     async def step(self) -> None:
         """All that has happened since the last one: a lone edit at once, a burst in growing batches."""
         loop = asyncio.get_running_loop()
+        self.since = monotonic()
         if (wait := self._pace.wait(loop.time())) > 0:
             await asyncio.sleep(wait)
         began = loop.time()

@@ -138,14 +138,21 @@ class MeshDesk:
         self._sessions: dict[str, dict[Session, None]] = {}  # of a node, oldest first
         self._admission = Admission()
         self.meter = Meter()
+        self.meter.newcomers = lambda: self._admission.waiting
 
-    def publish(self, node_ids: Iterable[str] | None = None) -> None:
-        """The source has news for these nodes (None: for all)."""
+    def publish(self, node_ids: Iterable[str] | None = None, since: float | None = None) -> None:
+        """The source has news for these nodes (None: for all); `since` when, by the monotonic clock (None: now)."""
+        since = monotonic() if since is None else since
         for node_id in list(self._sessions) if node_ids is None else node_ids:
             for session in self._sessions.get(node_id, ()):
-                self.meter.waiting(node_id, monotonic())
+                self.meter.waiting(node_id, since)
                 session.stale = True
                 session.wake.set()
+
+    @property
+    def compiling(self) -> int:
+        """Long compilations that are running."""
+        return len(self._working)
 
     def end_revoked(self) -> None:
         """Ends the streams of those who are cut off by now; they are refused when they come again."""
@@ -229,7 +236,7 @@ class MeshDesk:
         self.meter.sent(type_url, size)
 
     def settled(self, session: Session, refused: Mapping[str, tuple[str, ...]]) -> None:
-        self.meter.settled(session.node_id, monotonic())
+        self.meter.settled(session.node_id, monotonic(), refused=bool(refused))
         self._ledger.settled(session.node_id, refused)
 
     def close(self, session: Session) -> None:

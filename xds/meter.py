@@ -1,20 +1,24 @@
-"""What the xDS port did, in numbers: for `/metrics`. Without I/O; times are seconds of one monotonic clock."""
+"""What the xDS port did, in numbers: for `/metrics`. Without I/O; times are seconds of one monotonic clock.
+
+Labels are types of resources only: their number is bounded, and nothing of a proxy or a policy is in them.
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
 
 class Meter:
-    """`streams` is set by the server; a push is measured from `waiting` to `settled`."""
+    """`streams` and `newcomers` are set by the server; a push is measured from `waiting` to `settled`."""
 
     def __init__(self) -> None:
         self.streams = 0
+        self.newcomers: Callable[[], int] = lambda: 0
         self._since: dict[str, float] = {}
         self._in_bucket = [0] * (len(BUCKETS) + 1)
         self._sum = 0.0
@@ -26,8 +30,9 @@ class Meter:
         """An edit concerns a connected proxy; the oldest that it does not hold counts."""
         self._since.setdefault(node_id, now)
 
-    def settled(self, node_id: str, now: float) -> None:
-        if (since := self._since.pop(node_id, None)) is not None:
+    def settled(self, node_id: str, now: float, *, refused: bool = False) -> None:
+        """What a proxy refuses is in the count of refusals, and no push that took so long."""
+        if (since := self._since.pop(node_id, None)) is not None and not refused:
             self._in_bucket[bisect_left(BUCKETS, now - since)] += 1
             self._sum += now - since
 
@@ -47,8 +52,12 @@ class Meter:
         yield f"pylis_xds_streams {self.streams}"
         yield from _head("pylis_xds_waiting", "gauge", "Proxies that do not hold the newest yet.")
         yield f"pylis_xds_waiting {len(self._since)}"
+        yield from _head("pylis_xds_newcomers", "gauge", "Streams that wait for their first configuration.")
+        yield f"pylis_xds_newcomers {self.newcomers()}"
         name = "pylis_xds_push_seconds"
-        yield from _head(name, "histogram", "From an edit that concerns a proxy to its acknowledgement.")
+        yield from _head(
+            name, "histogram", "From an accepted edit that concerns a proxy to its acknowledgement."
+        )
         total = 0
         for bound, count in zip((*map(str, BUCKETS), "+Inf"), self._in_bucket, strict=True):
             total += count

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import ssl
+import time
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -17,10 +18,11 @@ import structlog
 from aiohttp import web
 
 from controlplane.access import Attributes, Caller
-from controlplane.api import discovery, openapi, reference_page
+from controlplane.api import discovery, metrics, openapi, reference_page
 from controlplane.api.authorization import Authorization
 from controlplane.api.bodies import BODY_SECONDS, MAX_BODY, read_json
 from controlplane.api.callers import CALLER, Authentication, about, caller_of
+from controlplane.api.debug_pages import DebugPages, Page
 from controlplane.api.errors import ApiError, respond, words
 from controlplane.api.limits import Connections, Gate, Guarded, Limits
 from controlplane.api.metrics import Metrics
@@ -62,6 +64,7 @@ class ApiDependencies:
     what_if: WhatIf = _nothing_said
     metrics: Metrics = field(default_factory=Metrics)
     limits: Limits = field(default_factory=Limits)
+    debug: Mapping[str, tuple[str, Page]] = field(default_factory=dict[str, tuple[str, Page]])
 
 
 class Api:
@@ -79,6 +82,7 @@ class Api:
         deps.metrics.gauge("pylis_api_connections", "Open connections.", lambda: len(self._connections))
         deps.metrics.gauge("pylis_store_revision", "Revision of the store.", lambda: deps.store.revision)
         deps.metrics.gauge("process_resident_memory_bytes", "Resident memory.", _resident)
+        deps.metrics.gauge("process_cpu_seconds_total", "CPU time used.", time.process_time, "counter")
 
     def _routes(self) -> None:
         deps, router = self._deps, self.app.router
@@ -90,6 +94,7 @@ class Api:
         for path, make in deps.documents.items():
             router.add_get(path, _json(make))
         router.add_get("/metrics", self._metrics)
+        DebugPages(deps.store, deps.authorization, deps.debug).add_to(router)
         router.add_get("/docs", _page)
         router.add_get("/openapi.json", _worked_out(openapi.everything))
         for root, core in (("/api", True), ("/apis", False)):
@@ -224,7 +229,8 @@ class Api:
 
     async def _metrics(self, request: web.Request) -> web.Response:
         await self._deps.authorization.require(caller_of(request), Attributes("get", url="/metrics"))
-        return web.Response(text=self._deps.metrics.text(), content_type="text/plain", charset="utf-8")
+        body = self._deps.metrics.text().encode()
+        return web.Response(body=body, headers={"Content-Type": metrics.CONTENT_TYPE})
 
     @contextlib.asynccontextmanager
     async def listen(self, host: str, port: int, context: ssl.SSLContext) -> AsyncGenerator[int]:

@@ -33,6 +33,13 @@ OPERATIONS = {  # (verb, resource) of /pylis/v1 → the roles that may, bound ev
     ("get", "apitokens"): {"admin"},
     ("create", "authorities"): {"admin"},
 }
+PATHS = {  # GET → the roles that may, bound everywhere
+    "/metrics": {"viewer", "editor", "admin", "auditor"},
+    "/debug": {"admin"},
+    "/debug/": {"admin"},
+    "/debug/queue": {"admin"},
+    "/debug/snapshot/shop/orders": {"admin"},
+}
 
 
 def the_policy(scope: str) -> AccessPolicy:
@@ -84,6 +91,14 @@ def test_operations(role: str, verb: str, resource: str) -> None:
     wanted = Attributes(verb, "pylis.io", resource)
     assert the_policy("").decide(Caller(role), wanted).allowed is (role in OPERATIONS[verb, resource])
     assert not the_policy("shop").decide(Caller(role), wanted).allowed, "a namespace's role is no operator's"
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("role", ROLES)
+def test_paths(role: str, path: str) -> None:
+    wanted = Attributes("get", url=path)
+    assert the_policy("").decide(Caller(role), wanted).allowed is (role in PATHS[path])
+    assert not the_policy("shop").decide(Caller(role), wanted).allowed, "paths are in no namespace"
 
 
 def test_who_is_bound_to_nothing_asks_about_themselves_only() -> None:

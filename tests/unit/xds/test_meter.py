@@ -17,6 +17,14 @@ def test_a_push_is_measured_from_the_oldest_edit_a_proxy_does_not_hold() -> None
     assert "pylis_xds_push_seconds_count 1" in lines
 
 
+def test_what_is_refused_is_no_push_and_waits_no_more() -> None:
+    meter = Meter()
+    meter.waiting("a", 10.0)
+    meter.settled("a", 10.02, refused=True)
+    lines = list(meter.lines())
+    assert "pylis_xds_push_seconds_count 0" in lines and "pylis_xds_waiting 0" in lines
+
+
 def test_who_goes_waits_no_more() -> None:
     meter = Meter()
     meter.waiting("a", 10.0)
