@@ -287,6 +287,7 @@ async def _serve(
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(reconciler.run())
                 tasks.create_task(agents.run())
+                tasks.create_task(registrar.run())
                 tasks.create_task(federator.run())
                 tasks.create_task(presences.run())
                 tasks.create_task(authority.run(lambda: store.leading))

@@ -5,7 +5,7 @@ A fold over the same DecisionProgram as `evaluate`, and it agrees with it. Its t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from policies.authorization_policy import AuthorizationPolicy
@@ -100,6 +100,7 @@ def explain(
         *(_outcome(Action.ALLOW, clause, facts) for clause in program.allow),
         *(_outcome(Action.DENY, clause, facts, tried=True) for clause in program.dry_run.deny or ()),
         *(_outcome(Action.ALLOW, clause, facts, tried=True) for clause in program.dry_run.allow or ()),
+        *_observed(program, facts),
     )
     unused = tuple(item for policy in policies for item in _unused(policy, program, settings))
     nearest = None
@@ -107,6 +108,13 @@ def explain(
         missed = [outcome for outcome in outcomes if outcome.action is Action.ALLOW and not outcome.tried]
         nearest = max(missed, key=lambda o: (len(o.held), -len(o.failed)), default=None)
     return Explanation(decision, outcomes, unused, nearest)
+
+
+def _observed(program: DecisionProgram, facts: Facts) -> Iterator[Outcome]:
+    """What would be asked if the workload were not only observed."""
+    if program.observed is not None:
+        yield from (_outcome(Action.DENY, clause, facts, tried=True) for clause in program.observed.deny)
+        yield from (_outcome(Action.ALLOW, clause, facts, tried=True) for clause in program.observed.allow)
 
 
 def _outcome(action: Action, clause: Clause, facts: Facts, *, tried: bool = False) -> Outcome:

@@ -87,7 +87,8 @@ class DecisionProgram:
     """In order: `revoked`, `delegations` (all that match must agree), tokens, `deny` (any match denies), `allow`.
 
     If `allow_applies`, a request needs one matching ALLOW clause; with no `allow` clause that denies everything
-    ("allow nothing"). `audit` only marks requests. `dry_run` decides nothing.
+    ("allow nothing"). `audit` only marks requests. `dry_run` decides nothing, and neither does `observed`: what would be
+    decided if the workload were not only observed.
     `policies` names every policy that selected the workload (`namespace/policy`), for explanations.
     """
 
@@ -102,6 +103,7 @@ class DecisionProgram:
     delegations: tuple[Delegation, ...] = ()
     dry_run: DryRun = DryRun()
     authentication: Authentication = Authentication()
+    observed: DecisionProgram | None = None
 
     def clauses(self) -> Iterator[Clause]:
         """Every clause of whatever action, in the order they are asked."""
@@ -112,3 +114,5 @@ class DecisionProgram:
         yield from self.allow
         yield from self.dry_run.deny or ()
         yield from self.dry_run.allow or ()
+        if self.observed is not None:
+            yield from self.observed.clauses()

@@ -21,6 +21,7 @@ SUBJECT_KEY = "pylis.sub"
 
 # the prefix of what RBAC leaves in dynamic metadata and statistics
 ENFORCED_PREFIX = "enf_"
+OBSERVED_PREFIX = "observed_"
 AUDIT_PREFIX = "audit_"
 DRY_RUN_ALLOW_PREFIX = "istio_dry_run_allow_"
 DRY_RUN_DENY_PREFIX = "istio_dry_run_deny_"

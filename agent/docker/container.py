@@ -30,6 +30,7 @@ AGENT: Final = "pylis.io/agent"  # of a sidecar: who made it, `Node.owner`
 STARTED: Final = "pylis.io/app-started"
 SPEC: Final = "pylis.io/spec"
 PROJECT: Final = "pylis.io/project"  # of a sidecar: its app's compose project
+WORKLOAD: Final = "pylis.io/workload"  # of a sidecar: NAMESPACE/SERVICE ACCOUNT
 _PROJECT: Final = "com.docker.compose.project"
 _SERVICE: Final = "com.docker.compose.service"
 _HOST: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*", re.ASCII)

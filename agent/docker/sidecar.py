@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from agent.bootstrap import Sidecar, bootstrap
-from agent.docker.container import AGENT, PROJECT, SIDECAR_OF, SPEC, STARTED, Container
+from agent.docker.container import AGENT, PROJECT, SIDECAR_OF, SPEC, STARTED, WORKLOAD, Container
 from agent.rules import MARK, PROXY_UID
 
 IMAGE: Final = "envoyproxy/envoy:v1.40.0"
@@ -88,5 +88,6 @@ def wanted(app: Container, namespace: str, workload: str, account: str, node: No
         STARTED: app.started,
         SPEC: spec,
         PROJECT: app.project,
+        WORKLOAD: f"{namespace}/{account}",
     }
     return Wanted(f"pylis-sidecar-{app.id[:12]}", spec, {**options, "labels": labels})

@@ -19,6 +19,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "agent": ("controlplane.cli.agents:agent", "Run beside workloads; see and cut off those that joined."),
     "doctor": ("controlplane.cli.doctor:doctor", "Check this machine, the server, the containers."),
     "compose": ("controlplane.cli.compose:compose", "Mesh a compose project, and take it out again."),
+    "observed": ("controlplane.cli.observed:observed", "Who would have been refused what, were it enforced."),
+    "enforce": ("controlplane.cli.observed:enforce", "Refuse what policy refuses, a service at a time."),
     "docker": ("agent.docker.command:docker", "Mesh containers by label, through the engine."),
     "apply": ("controlplane.cli.apply:apply", "Create or change resources from files."),
     "get": ("controlplane.cli.get:get", "Show resources."),

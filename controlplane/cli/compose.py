@@ -14,7 +14,17 @@ import click
 import yaml
 
 from controlplane.cli.output import Failure
-from controlplane.docker.compose import FILE, MARK, Image, Json, Override, Settings, merged, override
+from controlplane.docker.compose import (
+    FILE,
+    MARK,
+    Image,
+    Json,
+    Override,
+    Settings,
+    merged,
+    namespace,
+    override,
+)
 
 _DEFAULTS = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -86,9 +96,12 @@ def _tell(made: Override, target: Path, paths: list[Path], settings: Settings, c
     for name, why in made.left_out:
         click.echo(f"  × {name:<20} left out: {why}")
     if settings.mode == "observe":
-        click.echo(
-            "  nothing is refused yet; each service's label pylis.io/mode: enforce, or init --mode enforce, changes that"
-        )
+        files = " ".join(f"-f {path}" for path in [*paths, target])
+        inside = f"{' '.join(command)} {files} exec pylis-control-plane"
+        click.echo("  nothing is refused yet. Who would be:")
+        click.echo(f"      pylis observed -p {settings.project}")
+        click.echo("  and service by service, without a restart:")
+        click.echo(f"      {inside} pylis enforce SERVICE -n {namespace(settings.project)}")
     click.echo("  outbound is ALLOW_ANY; the label pylis.io/outbound: REGISTRY_ONLY closes it")
     files = " ".join(f"-f {path}" for path in [*paths, target])
     click.echo(f"next:  {' '.join(command)} {files} up -d")

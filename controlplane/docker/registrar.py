@@ -1,9 +1,13 @@
-"""Keeps in the store what agents report: level-triggered, one report is all there is of an agent."""
+"""Keeps in the store what agents report: level-triggered, one report is all there is of an agent.
+
+And whether what they reported is enforced or only observed, which is an operator's word, follows their namespaces.
+"""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
@@ -12,10 +16,18 @@ from controlplane.access import Caller
 from controlplane.api.errors import ApiError
 from controlplane.api.target import Options, Target
 from controlplane.api.writes import Author, Writes
-from controlplane.docker.registry import KINDS, OWNER, Name, registered
+from controlplane.docker.registry import KINDS, OWNER, Name, mode_patch, registered
+from controlplane.resources import namespace as namespaces
 from controlplane.resources.kinds import KINDS as ALL_KINDS
+from controlplane.resources.namespace import Namespace
+from controlplane.store.following import follow, patiently
 from controlplane.store.port import Record, Store
+from policies.document import Document
 
+_ENTRIES: Final = "workloadentries.networking.istio.io"
+_OWN: Final = Author(
+    Caller("system:registrar"), Options(False, "pylis-registrar", "Strict", False), trusted=True
+)
 log = structlog.get_logger()
 
 
@@ -48,7 +60,8 @@ class Registrar:
                     mine[name] = record
                 else:
                     others.add(name)
-        wanted = registered(agent, self._granted.get(agent, frozenset()), found, frozenset(others))
+        granted = self._granted.get(agent, frozenset())
+        wanted = registered(agent, granted, found, frozenset(others), await self._namespaces())
         not_taken = list(wanted.not_taken)
         for name, body in wanted.objects.items():
             if reason := await self._write(agent, name, body, mine.get(name)):
@@ -56,6 +69,32 @@ class Registrar:
         for name in mine.keys() - wanted.objects.keys():
             await self._remove(agent, name)
         return tuple(not_taken)
+
+    async def run(self) -> None:
+        """An edit of a namespace reaches what is registered in it already, until cancelled."""
+        await patiently(self.follow_namespaces)
+        async for _ in follow(self._store, self._store.revision, {"namespaces"}):
+            if self._store.leading:
+                await patiently(self.follow_namespaces)
+
+    async def follow_namespaces(self) -> None:
+        """Raises: StoreError."""
+        known = await self._namespaces()
+        records, _ = await self._store.list(_ENTRIES)
+        for record in records:
+            if OWNER not in record.value["metadata"].get("labels", {}):
+                continue
+            patch = mode_patch(record.value, known)
+            if patch is not None:
+                target = Target(_kind(_ENTRIES), record.key.namespace, record.key.name)
+                # gone meanwhile, or written by its agent's report, which has looked at the namespace itself
+                with contextlib.suppress(ApiError):
+                    await self._writes.patch(target, "application/merge-patch+json", patch, _OWN)
+
+    async def _namespaces(self) -> dict[str, Namespace]:
+        records, _ = await self._store.list("namespaces")
+        parsed = (namespaces.parse(Document(record.value))[0] for record in records)
+        return {one.name: one for one in parsed if one is not None}
 
     async def _write(self, agent: str, name: Name, body: dict[str, Any], old: Record | None) -> str:
         """Why it could not be; "" when it is there."""

@@ -6,6 +6,8 @@ carries its name in the label `pylis.io/agent`: it changes its own objects, neve
     container            WorkloadEntry         its address, and that all its TCP goes through the sidecar
     account              ServiceEntry          its hosts and ports, and the containers behind it
     account, selectors   WorkloadRegistration  which containers of this agent hold the identity
+
+A container that asks only to be observed is, unless its namespace says that its service is enforced.
 """
 
 from __future__ import annotations
@@ -14,10 +16,12 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
 from ca.node_report import FoundPort, FoundWorkload, NotTaken
 from controlplane.resources import kinds
+from controlplane.resources.namespace import Namespace
 from policies import observe
 from policies.document import Document
 
@@ -44,14 +48,19 @@ class Registered:
 
 
 def registered(
-    agent: str, granted: frozenset[str], found: Iterable[FoundWorkload], taken: frozenset[Name]
+    agent: str,
+    granted: frozenset[str],
+    found: Iterable[FoundWorkload],
+    taken: frozenset[Name],
+    namespaces: Mapping[str, Namespace] = MappingProxyType({}),
 ) -> Registered:
     """`granted`: the agent's namespaces; `taken`: names of objects that are not the agent's."""
     objects: dict[Name, Object] = {}
     not_taken: list[NotTaken] = []
     by_account: dict[tuple[str, str], list[FoundWorkload]] = {}
     for workload in found:
-        mine = {**_entry(agent, workload), **_registration(agent, workload)}
+        enforced = is_enforced(namespaces, workload.namespace, workload.service_account)
+        mine = {**_entry(agent, workload, enforced=enforced), **_registration(agent, workload)}
         if reason := _refusal(workload, granted) or _conflict(mine, taken) or _invalid(mine):
             not_taken.append(NotTaken(f"{workload.namespace}/{workload.name}", reason))
             continue
@@ -87,7 +96,22 @@ def _invalid(objects: Mapping[Name, Object]) -> str:
     return ""
 
 
-def _entry(agent: str, found: FoundWorkload) -> dict[Name, Object]:
+def is_enforced(namespaces: Mapping[str, Namespace], namespace: str, account: str) -> bool:
+    return namespace in namespaces and namespaces[namespace].enforces(account)
+
+
+def mode_patch(entry: Object, namespaces: Mapping[str, Namespace]) -> Object | None:
+    """What is to change in a workload entry of an agent's, so that it is observed or not as its namespace says now."""
+    metadata, spec = entry["metadata"], entry["spec"]
+    asks = metadata.get("annotations", {}).get(observe.LABEL) == observe.OBSERVE
+    enforced = is_enforced(namespaces, metadata["namespace"], spec["serviceAccount"])
+    wanted = observe.OBSERVE if asks and not enforced else None
+    if spec.get("labels", {}).get(observe.LABEL) == wanted:
+        return None
+    return {"spec": {"labels": {observe.LABEL: wanted}}}
+
+
+def _entry(agent: str, found: FoundWorkload, *, enforced: bool) -> dict[Name, Object]:
     layout: dict[str, Any] = {
         "interception": {
             "inboundPort": INBOUND_PORT,
@@ -98,12 +122,13 @@ def _entry(agent: str, found: FoundWorkload) -> dict[Name, Object]:
             "passthrough": found.passthrough,
         }
     }
+    mode = {observe.LABEL: observe.OBSERVE} if found.observe else {}
     body = {
         "apiVersion": "networking.istio.io/v1",
         "kind": "WorkloadEntry",
         "metadata": {
             **_metadata(agent, found.namespace, found.name),
-            "annotations": {"pylis.io/sidecar": json.dumps(layout, sort_keys=True)},
+            "annotations": {"pylis.io/sidecar": json.dumps(layout, sort_keys=True), **mode},
         },
         "spec": {
             "address": found.addresses[0],
@@ -111,7 +136,7 @@ def _entry(agent: str, found: FoundWorkload) -> dict[Name, Object]:
             "labels": {
                 **found.labels,
                 SERVICE: found.service_account,
-                **({observe.LABEL: observe.OBSERVE} if found.observe else {}),
+                **({} if enforced else mode),
             },
         },
     }

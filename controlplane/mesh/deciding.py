@@ -125,8 +125,12 @@ class Decisions:
 
     def touch(self, rule: Rule) -> None:
         dirty = self._graph.dirty
-        table = dirty.modes if isinstance(rule, PeerAuthentication) else dirty.programs
-        table.update(dict.fromkeys(self._selected(rule)))
+        groups = self._selected(rule)
+        if isinstance(rule, PeerAuthentication):
+            dirty.modes.update(dict.fromkeys(groups))
+            # what is only observed says whom a mode would refuse
+            groups = [group for group in groups if is_observed(group.workload)]
+        dirty.programs.update(dict.fromkeys(groups))
 
     def cut_off(self, now: Revocations) -> None:
         """Every port denies the revoked; services they are behind lose them."""
@@ -198,16 +202,19 @@ class Decisions:
             selected, settings, port=port, protocol=protocol, authentication=tokens, lowered=lowered
         )
         if is_observed(workload):
-            program = observed(program)
+            program = observed(program, self._effective(group, port))
         return replace(program, revoked=self._revoked)
 
     def _mode(self, group: Group, port: int) -> MtlsMode:
         if port not in group.modes:
-            settings, workload = self._settings, group.workload
-            found = self._authentications.by_age(workload.namespace, workload.labels, settings.root_namespace)
-            mode = effective_mode(found, workload, port, settings)
-            group.modes[port] = observed_mode(mode) if is_observed(workload) else mode
+            mode = self._effective(group, port)
+            group.modes[port] = observed_mode(mode) if is_observed(group.workload) else mode
         return group.modes[port]
+
+    def _effective(self, group: Group, port: int) -> MtlsMode:
+        settings, workload = self._settings, group.workload
+        found = self._authentications.by_age(workload.namespace, workload.labels, settings.root_namespace)
+        return effective_mode(found, workload, port, settings)
 
 
 def _place(port: ServicePort) -> _Place:

@@ -231,14 +231,16 @@ class Planner:
             tokens = authentication(self.mesh.request_authentications, workload(entry), settings)
             program = lower(selected, settings, port=key[1], protocol=key[2], authentication=tokens)
             if is_observed(workload(entry)):
-                program = observed(program)
+                program = observed(program, self._effective(entry, key[1]))
             self._programs[key] = replace(program, revoked=self._revoked)
         return self._programs[key]
 
     def _mode(self, entry: WorkloadEntry, port: ServicePort) -> MtlsMode:
-        found = self.mesh.peer_authentications
-        mode = effective_mode(found, workload(entry), target(port), self.mesh.settings)
+        mode = self._effective(entry, target(port))
         return observed_mode(mode) if is_observed(workload(entry)) else mode
+
+    def _effective(self, entry: WorkloadEntry, port: int) -> MtlsMode:
+        return effective_mode(self.mesh.peer_authentications, workload(entry), port, self.mesh.settings)
 
 
 def node_id(entry: WorkloadEntry) -> str:

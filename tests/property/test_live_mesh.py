@@ -21,6 +21,7 @@ from controlplane.resources.workload_entry import (
     UpstreamLayout,
     WorkloadEntry,
 )
+from policies import observe
 from policies.attributes import Attribute, Key
 from policies.authentication import JwtRule
 from policies.authorization_policy import AuthorizationPolicy, Match, Rule
@@ -45,7 +46,10 @@ AGENTS = ("one", "two")
 HOSTS = ("a.shop", "b.shop", "c.shop")
 
 namespaces = st.sampled_from(NAMESPACES)
-labels = st.fixed_dictionaries({"app": st.sampled_from(ACCOUNTS)}, optional={"tier": st.sampled_from("xy")})
+labels = st.fixed_dictionaries(
+    {"app": st.sampled_from(ACCOUNTS)},
+    optional={"tier": st.sampled_from("xy"), observe.LABEL: st.just(observe.OBSERVE)},
+)
 selectors = st.fixed_dictionaries({}, optional={"app": st.sampled_from(ACCOUNTS), "tier": st.just("x")})
 principals = st.sampled_from([f"example.org/ns/{n}/sa/{a}" for n in NAMESPACES for a in ACCOUNTS])
 

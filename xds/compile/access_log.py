@@ -28,6 +28,12 @@ def _tried(filter_name: str) -> dict[str, str]:
     }
 
 
+def _observed(filter_name: str) -> dict[str, str]:
+    """What would be decided if the workload were not only observed; left out where it is not."""
+    shadow = f"%DYNAMIC_METADATA({filter_name}:{names.OBSERVED_PREFIX}shadow"
+    return {"observed": f"{shadow}_engine_result)%", "observedRule": f"{shadow}_effective_policy_id)%"}
+
+
 _REQUEST = {
     "event": "request",
     "time": "%START_TIME(%Y-%m-%dT%H:%M:%S.%3fZ)%",
@@ -63,37 +69,46 @@ _CONNECTION = {
 
 
 def requests(level: AccessLog, *, direction: str, port: int) -> list[Message]:
-    """Loggers of an HTTP connection manager. `denied`: answers of 401, 403 and 5xx, and what AUDIT rules match."""
+    """Loggers of an HTTP connection manager. `denied`: answers of 401, 403 and 5xx, what would be denied if the
+    workload were not only observed, and what AUDIT rules match.
+    """
+    seen = _observed("envoy.filters.http.rbac") if direction == "inbound" else {}
     match level:
         case AccessLog.OFF:
             return []
         case AccessLog.DENIED:
-            return [_logger({**_REQUEST, **_place(direction, port)}, _denied())]
+            return [_logger({**_REQUEST, **seen, **_place(direction, port)}, _denied(observed=bool(seen)))]
         case AccessLog.ALL:
-            return [_logger({**_REQUEST, **_place(direction, port)}, None)]
+            return [_logger({**_REQUEST, **seen, **_place(direction, port)}, None)]
 
 
-def connections(level: AccessLog, *, direction: str, port: int) -> list[Message]:
-    """Loggers of a listener: a line when a connection ends, refused handshakes among them."""
+def connections(level: AccessLog, *, direction: str, port: int | None) -> list[Message]:
+    """Loggers of a listener: a line when a connection ends, refused handshakes among them.
+
+    `port` None: the one that the connection was meant for.
+    """
     if level is AccessLog.OFF:
         return []
-    return [_logger({**_CONNECTION, **_place(direction, port)}, None)]
+    seen = _observed("envoy.filters.network.rbac")
+    return [_logger({**_CONNECTION, **seen, **_place(direction, port)}, None)]
 
 
-def _place(direction: str, port: int) -> dict[str, str]:
-    return {"direction": direction, "port": str(port)}
+def _place(direction: str, port: int | None) -> dict[str, str]:
+    return {"direction": direction, "port": "%DOWNSTREAM_LOCAL_PORT%" if port is None else str(port)}
 
 
-def _denied() -> Message:
+def _denied(*, observed: bool) -> Message:
     codes = [_status("EQ", 401), _status("EQ", 403), _status("GE", 500)]
-    hint = new(
-        "envoy.type.matcher.v3.MetadataMatcher",
-        filter="envoy.common",
-        path=[{"key": "access_log_hint"}],
-        value={"bool_match": True},
-    )
-    audited = {"metadata_filter": {"matcher": hint, "match_if_key_not_found": {"value": False}}}
-    return new("envoy.config.accesslog.v3.AccessLogFilter", or_filter={"filters": [*codes, audited]})
+    audited = _metadata("envoy.common", "access_log_hint", {"bool_match": True})
+    key = f"{names.OBSERVED_PREFIX}shadow_engine_result"
+    would = _metadata("envoy.filters.http.rbac", key, {"string_match": {"exact": "denied"}})
+    filters = [*codes, audited, *([would] if observed else [])]
+    return new("envoy.config.accesslog.v3.AccessLogFilter", or_filter={"filters": filters})
+
+
+def _metadata(filter_: str, key: str, value: dict[str, object]) -> dict[str, object]:
+    matcher = new("envoy.type.matcher.v3.MetadataMatcher", filter=filter_, path=[{"key": key}], value=value)
+    return {"metadata_filter": {"matcher": matcher, "match_if_key_not_found": {"value": False}}}
 
 
 def _status(operation: str, code: int) -> Message:

@@ -9,8 +9,9 @@
                HTTP elsewhere                      → by host to a service; what is none: passthrough, or 403
                elsewhere                           → passthrough, or closed
 
-Sniffing waits for the client to speak, so it is left out on TCP services' ports: where the server speaks first,
-nobody waits. Anywhere else it waits for SNIFF_SECONDS and goes on.
+Sniffing waits for the client to speak, so outbound it is left out on TCP services' ports, and on those where a server
+may speak first anywhere: nobody waits there. Anywhere else it waits for SNIFF_SECONDS and goes on: to plain text
+where the port takes it, to the handshake where it does not.
 Source: envoy.config.listener.v3 FilterChainMatch: destination port, then address, then application protocol
 """
 
@@ -23,7 +24,6 @@ from typing import Any, Final
 
 from google.protobuf.message import Message
 
-from policies.workload import MtlsMode
 from xds import names
 from xds.compile import access_log, filters, listeners
 from xds.compile.clusters import address
@@ -34,6 +34,9 @@ from xds.schema import new, pack
 SNIFF_SECONDS: Final = 0.5
 _LISTENER: Final = "envoy.config.listener.v3"
 _NOBODY: Final = "closed"
+# Always in the listener, so that a service on one of them that comes or goes ends no connection to others: ssh, smtp,
+# imap, mysql, postgresql, amqp, redis, kafka, memcached, mongodb
+_SILENT: Final = frozenset({22, 25, 143, 3306, 5432, 5672, 6379, 9092, 11211, 27017})
 
 
 def inbound(
@@ -52,9 +55,11 @@ def inbound(
         traffic_direction="INBOUND",
         listener_filters=[_original_destination(), listeners.tls_inspector()],
         filter_chains=chains,
-        access_log=access_log.connections(plan.access_log, direction="inbound", port=taken.inbound[0].port),
+        access_log=access_log.connections(plan.access_log, direction="inbound", port=None),
+        # whatever the ports' modes: a change of what stands beside the chains would end every connection
+        continue_on_listener_filters_timeout=True,
+        listener_filters_timeout=_seconds(SNIFF_SECONDS),
         **_addresses(taken.inbound),
-        **_patience(port for port, _ in ports),
     )
 
 
@@ -77,7 +82,7 @@ def outbound(destinations: Sequence[Destination], taken: Interception, plan: Pro
     chains.append(_chain(_NOBODY, inside))
     chains.append(_chain("http-elsewhere", sniffed, elsewhere))
     onward = [filters.tcp_proxy(names.PASSTHROUGH, names.PASSTHROUGH)] if taken.passthrough else []
-    silent = sorted(tcp_ports - http_ports)
+    silent = sorted((tcp_ports | _SILENT) - http_ports)
     return new(
         f"{_LISTENER}.Listener",
         name=names.INTERCEPTED_OUTBOUND,
@@ -146,13 +151,6 @@ def _chain(name: str, match: Mapping[str, object], *serve: Message) -> Message:
 def _addresses(where: Sequence[SocketAddress]) -> dict[str, Any]:
     first, *more = where
     return {"address": address(first), "additional_addresses": [{"address": address(one)} for one in more]}
-
-
-def _patience(ports: Iterable[InboundPort]) -> dict[str, Any]:
-    """Where plain clients are taken and the server speaks first, TLS is waited for only so long."""
-    if not any(p.mtls is MtlsMode.PERMISSIVE and not p.protocol.is_http for p in ports):
-        return {}
-    return {"listener_filters_timeout": _seconds(SNIFF_SECONDS), "continue_on_listener_filters_timeout": True}
 
 
 def _seconds(value: float) -> dict[str, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Final
+from typing import Final, assert_never
 
 from google.protobuf.message import Message
 
@@ -62,19 +62,20 @@ def inbound_chains(
     chains: list[Message] = []
     if port.mtls is not MtlsMode.DISABLE:
         alpn = ("h2", "http/1.1") if port.protocol.is_http else ()
-        match: dict[str, object] = {"transport_protocol": "tls"} if port.mtls is MtlsMode.PERMISSIVE else {}
+        # the same in both modes: from one to the other, connections that are open stay
         chains.append(
-            _chain(
-                f"mtls{port.cut}",
-                port,
-                around,
-                plan,
-                {**only, **match},
-                transport_socket=tls.downstream(alpn),
-            )
+            _chain(f"mtls{port.cut}", port, around, plan, dict(only), transport_socket=tls.downstream(alpn))
         )
-    if port.mtls is not MtlsMode.STRICT:
-        chains.append(_chain("plaintext", port, around, plan, dict(only)))
+    match port.mtls:
+        case MtlsMode.STRICT:
+            pass
+        case MtlsMode.PERMISSIVE:
+            plain = {**only, "transport_protocol": "raw_buffer"}
+            chains.append(_chain("plaintext", port, around, plan, plain))
+        case MtlsMode.DISABLE:
+            chains.append(_chain("plaintext", port, around, plan, dict(only)))
+        case _:
+            assert_never(port.mtls)
     return chains
 
 

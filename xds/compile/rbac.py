@@ -71,22 +71,24 @@ def http_filters(program: DecisionProgram, around: Surroundings) -> Iterator[Nam
         yield "audit", new(HTTP_RBAC, matcher=marks, rules_stat_prefix=names.AUDIT_PREFIX, **named)
     for prefix, tried in _tried(program, domains):
         yield prefix, new(HTTP_RBAC, shadow_matcher=tried, shadow_rules_stat_prefix=prefix)
-    yield (
-        "authorization",
-        new(HTTP_RBAC, matcher=authorization(program, domains), rules_stat_prefix=names.ENFORCED_PREFIX),
-    )
+    enforced = {"matcher": authorization(program, domains), "rules_stat_prefix": names.ENFORCED_PREFIX}
+    yield "authorization", new(HTTP_RBAC, **enforced, **_observed(program, domains))
 
 
 def network_rbac(program: DecisionProgram, around: Surroundings) -> Message:
     matcher = authorization(program, around.trust_domains)
     # the network filter names what it denies; the shadow copy names what it allows
-    return new(
-        NETWORK_RBAC,
-        stat_prefix=_NETWORK_STATS,
-        matcher=matcher,
-        shadow_matcher=matcher,
-        shadow_rules_stat_prefix=names.ENFORCED_PREFIX,
-    )
+    shadow: dict[str, object] = {"shadow_matcher": matcher, "shadow_rules_stat_prefix": names.ENFORCED_PREFIX}
+    shadow |= _observed(program, around.trust_domains)
+    return new(NETWORK_RBAC, stat_prefix=_NETWORK_STATS, matcher=matcher, **shadow)
+
+
+def _observed(program: DecisionProgram, domains: Sequence[str]) -> dict[str, object]:
+    """What would be decided stands beside what is: from one to the other is an edit of this resource alone."""
+    if program.observed is None:
+        return {}
+    would = authorization(program.observed, domains)
+    return {"shadow_matcher": would, "shadow_rules_stat_prefix": names.OBSERVED_PREFIX}
 
 
 def network_filters(program: DecisionProgram, around: Surroundings) -> Iterator[Named]:

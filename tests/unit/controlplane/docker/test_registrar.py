@@ -3,9 +3,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ca.node_report import FoundPort, FoundWorkload
+from controlplane.access import Caller
 from controlplane.api.authorization import Authorization
-from controlplane.api.writes import Writes
+from controlplane.api.target import Options, Target
+from controlplane.api.writes import Author, Writes
 from controlplane.docker.registrar import Registrar
+from controlplane.resources.kinds import KINDS, Kind
 from controlplane.store.memory import MemoryStore
 from controlplane.store.port import Key
 
@@ -13,6 +16,7 @@ WEB = FoundWorkload(
     "shop", "web", "web-1", ("web",), (FoundPort(80, "HTTP"),), {"app": "web"}, ("docker:container:web-1",),
     ("172.18.0.2",), ("172.18.0.0/16",),
 )  # fmt: skip
+OBSERVED = replace(WEB, observe=True)
 ENTRY = Key("workloadentries.networking.istio.io", "shop", "web-1")
 
 
@@ -65,3 +69,65 @@ async def test_an_agent_without_a_grant_registers_nothing() -> None:
         != ()
     )
     assert await store.get(ENTRY) is None
+
+
+async def mode(store: MemoryStore) -> str:
+    record = await store.get(ENTRY)
+    assert record is not None
+    return str(record.value["spec"]["labels"].get("pylis.io/mode", "enforce"))
+
+
+async def test_a_namespace_has_the_last_word_about_who_is_only_observed() -> None:
+    store = MemoryStore()
+    writes = Writes(store, Authorization(store, "istio-system"))
+    registrar = Registrar(store, writes, {"docker": frozenset({"shop"})})
+    await registrar.prepare()
+    await registrar.reported("docker", (OBSERVED,))
+    assert await mode(store) == "observe"
+    for enforced, expected in (("db", "observe"), ("db,web", "enforce"), ("", "observe"), ("*", "enforce")):
+        await annotate(writes, enforced)
+        await registrar.follow_namespaces()
+        assert await mode(store) == expected, enforced
+        revision = store.revision
+        await registrar.reported("docker", (OBSERVED,))  # an agent's word changes nothing of it
+        await registrar.follow_namespaces()
+        assert store.revision == revision
+
+
+async def test_a_container_that_comes_later_is_enforced_from_its_first_moment() -> None:
+    store = MemoryStore()
+    writes = Writes(store, Authorization(store, "istio-system"))
+    registrar = Registrar(store, writes, {"docker": frozenset({"shop"})})
+    await registrar.prepare()
+    await annotate(writes, "web")
+    await registrar.reported("docker", (OBSERVED,))
+    assert await mode(store) == "enforce"
+
+
+async def test_an_operators_entry_is_left_alone() -> None:
+    store = MemoryStore()
+    writes = Writes(store, Authorization(store, "istio-system"))
+    registrar = Registrar(store, writes, {"docker": frozenset({"shop"})})
+    await registrar.prepare()
+    [body] = (
+        {"apiVersion": "networking.istio.io/v1", "kind": "WorkloadEntry", "metadata": {"namespace": "shop", "name": "web-1"},
+         "spec": {"address": "10.0.0.1", "serviceAccount": "web", "labels": {"pylis.io/mode": "observe"}}},
+    )  # fmt: skip
+    await writes.create(Target(_kind("workloadentries.networking.istio.io"), "shop", "web-1"), body, OPERATOR)
+    await annotate(writes, "*")
+    await registrar.follow_namespaces()
+    assert await mode(store) == "observe"
+
+
+async def annotate(writes: Writes, enforced: str) -> None:
+    patch = {"metadata": {"annotations": {"pylis.io/enforce": enforced or None}}}
+    await writes.patch(
+        Target(_kind("namespaces"), "", "shop"), "application/merge-patch+json", patch, OPERATOR
+    )
+
+
+def _kind(resource: str) -> Kind:
+    return next(kind for kind in KINDS if kind.resource == resource)
+
+
+OPERATOR = Author(Caller("admin"), Options(False, "kubectl", "Strict", False), trusted=True)
