@@ -2,9 +2,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from policies.workload import PathNormalization
+from policies.observe import observed, observed_mode
+from policies.program import Clause, DecisionProgram, Protocol
+from policies.workload import MtlsMode, PathNormalization
 from xds.compile import intercepted
-from xds.plan import AppProtocol, Destination, Endpoint, Interception, ProxyPlan, SocketAddress
+from xds.compile.surroundings import Surroundings
+from xds.plan import (
+    AppProtocol,
+    Destination,
+    Endpoint,
+    InboundPort,
+    Interception,
+    OriginalDestination,
+    ProxyPlan,
+    SocketAddress,
+)
 
 NETWORKS = ("172.18.0.0/16",)
 REGISTRY_ONLY = Interception(
@@ -73,3 +85,20 @@ def test_a_peer_is_called_in_a_network_both_are_in() -> None:
     assert intercepted.reachable(db, REGISTRY_ONLY).endpoints == tuple(map(Endpoint, DB[:2]))
     far = a_service("vm", 5432, AppProtocol.TCP, DB[2])
     assert intercepted.reachable(far, REGISTRY_ONLY) == far
+
+
+def inbound(program: DecisionProgram, mode: MtlsMode) -> Any:
+    where = SocketAddress("0.0.0.0", 15006)
+    port = InboundPort("db", 5432, AppProtocol.TCP, where, OriginalDestination(), mode, program)
+    return intercepted.inbound([(port, Surroundings(("example.org",)))], REGISTRY_ONLY, PLAN)
+
+
+def test_from_observed_to_enforced_the_plain_chain_goes_and_nothing_else_changes() -> None:
+    """What stands beside the chains, or in the chain of mutual TLS, would end every connection when it changed."""
+    enforced = DecisionProgram(Protocol.TCP, 5432, allow=(Clause("shop/db[0]", ()),), allow_applies=True)
+    strict = inbound(enforced, MtlsMode.STRICT)
+    permissive = inbound(observed(enforced, MtlsMode.STRICT), observed_mode(MtlsMode.STRICT))
+    assert [chain.name for chain in permissive.filter_chains] == ["db:mtls", "db:plaintext"]
+    assert permissive.filter_chains[1].filter_chain_match.transport_protocol == "raw_buffer"
+    del permissive.filter_chains[1]
+    assert permissive == strict

@@ -7,8 +7,10 @@ from typing import Any
 from policies.attributes import Attribute, Key
 from policies.authentication import Authentication, JwtRule
 from policies.authorizer import Authorizer, Speaks
+from policies.observe import observed
 from policies.predicate import Condition, Exact, RequestPrincipal
 from policies.program import Clause, DecisionProgram, Delegation, DryRun, Protocol
+from policies.workload import MtlsMode
 from xds import schema
 from xds.compile import rbac
 from xds.compile.surroundings import Surroundings
@@ -76,3 +78,13 @@ def test_texts_are_written_before_what_looks_at_them_and_only_if_something_does(
 def test_on_tcp_the_rest_stands_before() -> None:
     before = [name for name, _ in rbac.network_filters(whole(Protocol.TCP), NEAR)]
     assert before == ["custom-guard", "ask-guard", "audit", "istio_dry_run_deny_", "istio_dry_run_allow_"]
+
+
+def test_what_is_only_observed_stands_in_the_shadow_of_what_is_enforced() -> None:
+    for protocol, kind in ((Protocol.HTTP, rbac.HTTP_RBAC), (Protocol.TCP, rbac.NETWORK_RBAC)):
+        closed = DecisionProgram(protocol, 80, allow_applies=True)
+        seen: Any = schema.decode(kind, body(observed(closed, MtlsMode.PERMISSIVE), FAR).value)
+        kept: Any = schema.decode(kind, body(closed, FAR).value)
+        assert seen.shadow_matcher == kept.matcher
+        assert seen.shadow_rules_stat_prefix == "observed_"
+        assert seen.matcher != kept.matcher

@@ -1,0 +1,125 @@
+"""Compose projects as people write them: copied, meshed by one command, run, taken down; nothing may stay."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from demo.containers import SIDECAR_OF, compose_command, docker
+from demo.mesh import DemoError
+
+
+def images() -> dict[str, str]:
+    return {
+        "PYLIS_IMAGE": os.environ.get("PYLIS_IMAGE", "pylis:latest"),
+        "PYLIS_AGENT_IMAGE": os.environ.get("PYLIS_AGENT_IMAGE", "pylis-agent:latest"),
+    }
+
+
+HERE = Path(__file__).parent / "projects"
+SECONDS = 120.0
+
+
+class Project:
+    def __init__(self, directory: Path, name: str) -> None:
+        self.directory = directory
+        self.name = name
+        self.env = {**os.environ, **images(), "COMPOSE_PROJECT_NAME": name}
+
+    def pylis(self, *arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "controlplane.cli", *arguments], capture_output=True, text=True, check=False,
+            cwd=self.directory, env={**self.env, "PYTHONPATH": str(Path(__file__).parents[2])},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def init(self) -> str:
+        names = images()
+        return self.pylis(
+            "compose", "init", "--image", names["PYLIS_IMAGE"], "--agent-image", names["PYLIS_AGENT_IMAGE"]
+        )
+
+    def compose(self, *arguments: str) -> str:
+        files = ["-f", "docker-compose.yml"]
+        if (self.directory / "compose.pylis.yml").exists():
+            files += ["-f", "compose.pylis.yml"]
+        done = subprocess.run(
+            [*compose_command(), *files, *arguments], capture_output=True, text=True, check=False, cwd=self.directory,
+            env=self.env,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def container(self, service: str, number: int = 1) -> str:
+        found = docker(
+            "ps", "-q", "--no-trunc", "--filter", f"label=com.docker.compose.project={self.name}",
+            "--filter", f"label=com.docker.compose.service={service}",
+            "--filter", f"label=com.docker.compose.container-number={number}",
+        ).split()  # fmt: skip
+        if not found:
+            raise DemoError(f"no container of {service} runs")
+        return found[0]
+
+    def sidecar_log(self, service: str) -> str:
+        found = docker("ps", "-q", "--filter", f"label={SIDECAR_OF}={self.container(service)}").split()
+        if not found:
+            raise DemoError(f"no sidecar of {service}")
+        return docker("logs", found[0])
+
+    def control(self, *arguments: str, input_text: str | None = None) -> str:
+        """A command of the administrator's, where the control plane is."""
+        return docker(
+            "exec", "-i", self.container("pylis-control-plane"), "pylis", *arguments, input_text=input_text
+        )
+
+    def digest(self) -> str:
+        files = sorted(p for p in self.directory.rglob("*") if p.is_file())
+        return hashlib.sha256(b"".join(p.name.encode() + p.read_bytes() for p in files)).hexdigest()
+
+
+@contextmanager
+def project(tmp_path: Path, kind: str) -> Iterator[Project]:
+    directory = tmp_path / kind
+    shutil.copytree(HERE / kind, directory)
+    found = Project(directory, f"pylis-test-{kind}")
+    try:
+        yield found
+    finally:
+        found.compose("down", "-v", "--remove-orphans", "-t", "2")
+    assert not docker("ps", "-aq", "--filter", f"label=com.docker.compose.project={found.name}").strip()
+    assert not docker("volume", "ls", "-q", "--filter", f"name={found.name}").strip()
+    assert not docker("network", "ls", "-q", "--filter", f"name={found.name}").strip()
+    assert not docker("ps", "-aq", "--filter", f"label={SIDECAR_OF}").strip()
+
+
+def until(ask: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + SECONDS
+    last = ""
+    while time.monotonic() < end:
+        try:
+            if ask():
+                return
+        except (DemoError, OSError) as error:
+            last = str(error)
+        time.sleep(0.3)
+    pytest.fail(f"not within {SECONDS:.0f} s: {what} {last}")
+
+
+def fetch(port: int) -> str:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer:
+            return str(answer.read().decode())
+    except urllib.error.HTTPError as error:
+        return str(error.code)
