@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
 import socket
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
@@ -48,6 +49,7 @@ from controlplane.node_attestation import NodeAttestation
 from controlplane.node_service import NodeService
 from controlplane.oidc_keys import ProviderKeys
 from controlplane.operations import Operations
+from controlplane.otel import Tracing
 from controlplane.people import People
 from controlplane.port_reflection import PortReflection
 from controlplane.presences import GRACE_SECONDS, Presences, Watched
@@ -194,6 +196,10 @@ async def _serve(
         is_revoked=lambda peer: state.revocations.covers(peer.identity, peer.serial),
     )
 
+    tracing = Tracing.of(os.environ, VERSION)
+    journeys = tracing.journeys if tracing is not None else None
+    xds.desk.watcher = journeys
+
     def keys_learned(source: str, jwks: str) -> None:
         affected = state.learn_keys(source, jwks)
         ledger.advance(state.revision, affected.nodes)
@@ -204,6 +210,9 @@ async def _serve(
     def changed(affected: Affected, revision: int) -> None:
         keys.look_again()
         ledger.advance(revision, affected.nodes)
+        if journeys is not None:
+            told = xds.desk.connected(affected.nodes - affected.gone)
+            journeys.in_force(revision, len(affected.nodes), told)
         # whoever calls a workload that leaves is told at once; itself it serves on until they have heard
         xds.publish(affected.nodes - affected.gone, reconciler.since)
         if affected.gone:
@@ -266,7 +275,7 @@ async def _serve(
     api = Api(
         ApiDependencies(
             store, Authentication([tokens, svids, people], svids), authorization, writes, operations, _documents(authority, people),
-            VERSION, ready_check, Trials(state).lines, metrics=metrics, debug=debugging.pages(),
+            VERSION, ready_check, Trials(state).lines, metrics=metrics, debug=debugging.pages(), journeys=journeys,
         )
     )  # fmt: skip
     try:
@@ -301,8 +310,12 @@ async def _serve(
                 tasks.create_task(status.run())
                 tasks.create_task(GitSources(store, writes, authorization).run())
                 tasks.create_task(keys.run())
+                if tracing is not None:
+                    tasks.create_task(tracing.run())
     finally:
         await xds.stop()
+        if tracing is not None:
+            await tracing.stop()
 
 
 def _door(path: Path, config: Config, operations: Operations) -> JoinSocket:

@@ -120,8 +120,18 @@ class Desk(Protocol):
     def close(self, session: Session) -> None: ...
 
 
+class Watcher(Protocol):
+    """Who follows what becomes of an edit, proxy by proxy."""
+
+    def compiled(self, node: str) -> None: ...
+
+    def settled(self, node: str, refused: Mapping[str, tuple[str, ...]]) -> None: ...
+
+    def gone(self, node: str) -> None: ...
+
+
 class MeshDesk:
-    """The desk beside the source; `publish` after that changed."""
+    """The desk beside the source; `publish` after that changed. `watcher` may be set before the first stream."""
 
     def __init__(
         self,
@@ -138,6 +148,7 @@ class MeshDesk:
         self._sessions: dict[str, dict[Session, None]] = {}  # of a node, oldest first
         self._admission = Admission()
         self.meter = Meter()
+        self.watcher: Watcher | None = None
         self.meter.newcomers = lambda: self._admission.waiting
 
     def publish(self, node_ids: Iterable[str] | None = None, since: float | None = None) -> None:
@@ -148,6 +159,10 @@ class MeshDesk:
                 self.meter.waiting(node_id, since)
                 session.stale = True
                 session.wake.set()
+
+    def connected(self, node_ids: Iterable[str]) -> list[str]:
+        """Those of them that have a stream."""
+        return [node_id for node_id in node_ids if node_id in self._sessions]
 
     @property
     def compiling(self) -> int:
@@ -221,6 +236,8 @@ class MeshDesk:
         session.stale = False
         revision, snapshot = self._source.snapshot(node_id)
         self._ledger.offered(node_id, revision, snapshot)
+        if self.watcher is not None:
+            self.watcher.compiled(node_id)
         return snapshot
 
     def heard(self, session: Session, event: Event) -> None:
@@ -238,6 +255,8 @@ class MeshDesk:
     def settled(self, session: Session, refused: Mapping[str, tuple[str, ...]]) -> None:
         self.meter.settled(session.node_id, monotonic(), refused=bool(refused))
         self._ledger.settled(session.node_id, refused)
+        if self.watcher is not None:
+            self.watcher.settled(session.node_id, refused)
 
     def close(self, session: Session) -> None:
         node_id = session.node_id
@@ -246,6 +265,8 @@ class MeshDesk:
         self.meter.disconnected(node_id)
         if not self._sessions[node_id]:
             del self._sessions[node_id]
+            if self.watcher is not None:
+                self.watcher.gone(node_id)
         self._ledger.disconnected(node_id, self._now())
         log.info("proxy.disconnected", node=node_id)
 

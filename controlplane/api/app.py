@@ -31,6 +31,7 @@ from controlplane.api.reviews import Reviews
 from controlplane.api.watching import Watches
 from controlplane.api.writes import Writes
 from controlplane.audit import Decision, Entry
+from controlplane.journey import CURRENT, Journeys, Request
 from controlplane.store.port import Store, StoreError, UnavailableError
 
 Operation = Callable[[Any, Caller | None], Awaitable[Any]]
@@ -65,6 +66,7 @@ class ApiDependencies:
     metrics: Metrics = field(default_factory=Metrics)
     limits: Limits = field(default_factory=Limits)
     debug: Mapping[str, tuple[str, Page]] = field(default_factory=dict[str, tuple[str, Page]])
+    journeys: Journeys | None = None
 
 
 class Api:
@@ -165,10 +167,32 @@ class Api:
         request[CALLER] = caller = replace(caller, request_id=request[REQUEST_ID])
         self._gate.admit(caller.name)
         try:
-            return await handler(request)
+            return await self._followed(request, handler)
         except ApiError as error:
             await self._refused(request, caller, error)
             raise
+
+    async def _followed(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Where traces are wanted, a change is followed from here on; reads are not."""
+        journeys = self._deps.journeys
+        if journeys is None or request.method in ("GET", "HEAD"):
+            return await handler(request)
+        parent = (request.headers.get(name, "")[:512] for name in ("traceparent", "tracestate"))
+        edit = journeys.begin(Request(request.method, request.path[:500], request[REQUEST_ID], *parent))
+        if edit is None:
+            return await handler(request)
+        token, status = CURRENT.set(edit), 500
+        try:
+            response = await handler(request)
+            status = response.status
+        except (ApiError, web.HTTPException, StoreError) as error:
+            status = words(error).code
+            raise
+        else:
+            return response
+        finally:
+            CURRENT.reset(token)
+            journeys.answered(edit, status)
 
     async def _stranger(self, request: web.Request, source: str) -> None:
         """Raises: ApiError 401, or 429 for who guesses. Noted in the audit log only as often as the gate lets through."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import secrets
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -25,6 +25,7 @@ from controlplane.api.patches import json_patch, merge_patch
 from controlplane.api.target import Options, Target
 from controlplane.audit import Entry
 from controlplane.difference import differences
+from controlplane.journey import CURRENT
 from controlplane.resources.kinds import Kind
 from controlplane.store.port import ConflictError, Key, Record, Store, StoreError, encode
 from policies.problem import Problem
@@ -163,7 +164,7 @@ class Writes:
         if not finalizers and target.kind.kind != "Namespace":
             if not author.options.dry_run:
                 entry = self._entry(author, "delete", target, value, None)
-                await self._store.delete(target.key, old.revision, audit=entry)
+                await _followed(self._store.delete(target.key, old.revision, audit=entry))
             return Written(old)
         if "deletionTimestamp" in value["metadata"]:
             return Written(old)
@@ -277,7 +278,7 @@ class Writes:
             return Written(Record.of(key, value, 0, self._store.revision), True, warnings)
         entry = self._entry(author, "create", target, None, value)
         try:
-            record = await self._store.create(key, value, audit=entry)
+            record = await _followed(self._store.create(key, value, audit=entry))
         except StoreError as error:
             raise from_store(error, kind, key.name) from error
         return Written(record, True, warnings)
@@ -300,7 +301,9 @@ class Writes:
         minor = target.subresource == "status"
         audit = None if minor and author.trusted else entry
         try:
-            record = await self._store.replace(target.key, new, old.revision, audit=audit, minor=minor)
+            record = await _followed(
+                self._store.replace(target.key, new, old.revision, audit=audit, minor=minor)
+            )
         except ConflictError:
             raise
         except StoreError as error:
@@ -308,7 +311,7 @@ class Writes:
         return Written(record, warnings=warnings)
 
     async def _delete_record(self, target: Target, old: Record, entry: Entry) -> None:
-        await self._store.delete(target.key, old.revision, audit=entry)
+        await _followed(self._store.delete(target.key, old.revision, audit=entry))
 
     async def _retried(self, once: Callable[[], Any]) -> Written:
         """A write that names no version is tried again on what another writer left."""
@@ -404,6 +407,17 @@ def _apply_conflict(kind: Kind, name: str, found: Sequence[managed_fields.Confli
     plural = "s" if len(found) != 1 else ""
     details = {"name": name, "group": kind.group, "kind": kind.plural, "causes": causes}
     return ApiError(409, "Conflict", f"Apply failed with {len(found)} conflict{plural}: {text}", details)
+
+
+async def _followed(write: Awaitable[Record]) -> Record:
+    """The commit, noted where the request that asks for it is traced."""
+    edit = CURRENT.get()
+    if edit is None:
+        return await write
+    edit.begins_to_commit()
+    record = await write
+    edit.is_committed(record.revision)
+    return record
 
 
 def _exists(kind: Kind, name: str) -> ApiError:

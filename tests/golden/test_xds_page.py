@@ -1,4 +1,4 @@
-"""What docs/reference/xds.md says of the state machines stands in their modules; `make golden` writes it anew."""
+"""What docs/reference/xds.md and insight.md say of the code stands in its modules; `make golden` writes it anew."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from controlplane import otel
 from xds import sotw, stream
 from xds.compile import grpc_rules
 from xds.services import SERVICES
 
-PAGE = Path(__file__).parents[2] / "docs/reference/xds.md"
+REFERENCE = Path(__file__).parents[2] / "docs/reference"
 
 
 def text(module_doc: str | None) -> str:
@@ -27,18 +28,23 @@ def services() -> str:
     return "\n".join(["| method | serves |", "| ------ | ------ |", *rows]) + "\n"
 
 
-BLOCKS = {
-    "services": services(),
-    "delta": text(stream.__doc__),
-    "sotw": text(sotw.__doc__),
-    "grpc": text(grpc_rules.__doc__),
+PAGES = {
+    "xds.md": {
+        "services": services(),
+        "delta": text(stream.__doc__),
+        "sotw": text(sotw.__doc__),
+        "grpc": text(grpc_rules.__doc__),
+    },
+    "insight.md": {"traces": text(otel.__doc__)},
 }
 
 
-def test_the_page_is_drawn_from_the_code(request: pytest.FixtureRequest) -> None:
-    page = wanted = PAGE.read_text()
-    for name, block in BLOCKS.items():
-        mark = f"<!-- generated: {name} -->\n"
+@pytest.mark.parametrize("name", PAGES)
+def test_the_page_is_drawn_from_the_code(name: str, request: pytest.FixtureRequest) -> None:
+    file = REFERENCE / name
+    page = wanted = file.read_text()
+    for block_name, block in PAGES[name].items():
+        mark = f"<!-- generated: {block_name} -->\n"
         assert mark in page
         wanted = re.sub(
             rf"{mark}(?:```text\n.*?```\n|(?:\|[^\n]*\n)+)?",
@@ -48,6 +54,6 @@ def test_the_page_is_drawn_from_the_code(request: pytest.FixtureRequest) -> None
             flags=re.DOTALL,
         )
     if request.config.getoption("--golden-rewrite", default=False):
-        PAGE.write_text(wanted)
+        file.write_text(wanted)
         return
     assert page == wanted

@@ -16,9 +16,12 @@ from controlplane.cli.client import Client, connect
 
 
 class RunningServer:
-    """`with RunningServer(directory) as server`; `stop` and `start` keep data and ports."""
+    """`with RunningServer(directory) as server`; `stop` and `start` keep data and ports. `environment` comes on top."""
 
-    def __init__(self, directory: Path, *arguments: str, data: str = "d") -> None:
+    def __init__(
+        self, directory: Path, *arguments: str, data: str = "d", environment: dict[str, str] | None = None
+    ) -> None:
+        self._environment = {**os.environ, **(environment or {})}
         self.directory = directory
         self.data_dir = directory / data
         self.kubeconfig = self.data_dir / "kubeconfig"
@@ -43,6 +46,7 @@ class RunningServer:
                 [*command, "--api", self._api, "--xds", self._xds, *self._arguments],
                 stdout=subprocess.PIPE,
                 stderr=log,
+                env=self._environment,
             )
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
