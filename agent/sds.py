@@ -93,7 +93,7 @@ class SecretService:
                     except (SchemaError, ProtocolError) as error:
                         raise GRPCError(Status.INVALID_ARGUMENT, str(error)) from error
                 for response in machine.pending():
-                    await stream.send_message(schema.encode(response))
+                    await stream.send_message(response.encode())
                 if machine.is_settled or not (
                     asked and given is not None
                 ):  # who holds nothing holds nobody up

@@ -123,7 +123,7 @@ class SecretServer:
         async for body in requests:
             stream.receive(schema.decode("envoy.service.discovery.v3.DeltaDiscoveryRequest", body))
             for response in stream.pending():
-                yield schema.encode(response)
+                yield response.encode()
 
 
 @dataclass

@@ -46,11 +46,14 @@ class Source:
 
     def __init__(self) -> None:
         self.revision = 0
+        self._snapshot = Snapshot()
         self.offer(0)
 
     def offer(self, size: int) -> None:
         self.revision += 1
-        self._snapshot = Snapshot.of([_CLUSTER, listener(size)])
+        self._snapshot = Snapshot.of(
+            [_CLUSTER, listener(size)], self._snapshot
+        )  # shared as compiled ones are
 
     def admit(self, peer: SpiffeId, node_id: str) -> None: ...
 

@@ -96,8 +96,8 @@ class Ledger:
 
     def acked(self, node_id: str, type_url: str) -> None:
         record = self._records[node_id]
-        record.nacks.pop(type_url, None)
-        self._file(node_id, record)
+        if record.nacks.pop(type_url, None) is not None:
+            self._file(node_id, record)
 
     def nacked(self, node_id: str, type_url: str, message: str, now: datetime) -> None:
         record = self._records[node_id]
@@ -109,7 +109,10 @@ class Ledger:
     def settled(self, node_id: str, refused: Mapping[str, tuple[str, ...]]) -> None:
         """The proxy holds, or has refused, all it was offered."""
         record = self._records[node_id]
-        record.nacks = {t: m for t, m in record.nacks.items() if t in refused}
+        if record.nacks:
+            record.nacks = {t: m for t, m in record.nacks.items() if t in refused}
+        elif record.settled:
+            return
         record.settled = True
         self._file(node_id, record)
 

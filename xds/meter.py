@@ -40,11 +40,11 @@ class Meter:
         self._since.pop(node_id, None)
 
     def sent(self, type_url: str, size: int) -> None:
-        self._sent[_short(type_url)] += 1
-        self._bytes[_short(type_url)] += size
+        self._sent[type_url] += 1
+        self._bytes[type_url] += size
 
     def nacked(self, type_url: str) -> None:
-        self._refused[_short(type_url)] += 1
+        self._refused[type_url] += 1
 
     def lines(self) -> Iterator[str]:
         """Prometheus text."""
@@ -70,7 +70,7 @@ class Meter:
             ("nacks", self._refused, "Responses that proxies refused."),
         ):
             yield from _head(f"pylis_xds_{suffix}_total", "counter", help_)
-            for type_, count in sorted(counter.items()):
+            for type_, count in sorted((_short(type_url), n) for type_url, n in counter.items()):
                 yield f'pylis_xds_{suffix}_total{{type="{type_}"}} {count}'
 
 

@@ -12,19 +12,21 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import grpc
 
-from xds import health, schema
+from xds import health
 from xds.desk import SPREAD_SECONDS, Claim, ConfigSource, Desk, MeshDesk, Session
 from xds.errors import ProtocolError, RefusedError, SchemaError
 from xds.ledger import Ledger
 from xds.peer import Peer
 from xds.port_credentials import PortCredentials, ServerIdentity
+from xds.responses import Response
 from xds.services import DELTA_ADS, SERVICES, Service, Stream
+from xds.snapshot import Snapshot
 
 _SWITCH_SECONDS: Final = 0.001  # how long a compilation in another thread may keep the loop waiting at a time
 STUCK_SECONDS: Final = 5.0  # for a stream that is ended and whose peer does not take even that
@@ -113,22 +115,19 @@ class Port:
         await self._credentials.refresh()
 
     def _handler(self, service: Service) -> Any:
-        async def handle(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
-            async for body in self._open(service, requests, context):
-                yield body
+        async def handle(_: object, context: Any) -> None:
+            await self._open(service, context)
 
         return grpc.stream_stream_rpc_method_handler(handle)
 
-    async def _open(
-        self, service: Service, requests: AsyncIterator[bytes], context: Any
-    ) -> AsyncIterator[bytes]:
+    async def _open(self, service: Service, context: Any) -> None:
         peer = peer_of(context)
         if peer is None:
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "the certificate carries no SPIFFE ID")
             return
         try:
-            first: Any = service.read(await anext(requests))
-        except (StopAsyncIteration, SchemaError, ProtocolError):
+            first: Any = await _first(service, context)
+        except (SchemaError, ProtocolError):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "no discovery request")
             return
         stream = service.stream()
@@ -139,25 +138,21 @@ class Port:
             await context.abort(grpc.StatusCode[error.refusal], str(error))
             return
         try:
-            try:
-                stream.receive(first)
-            except ProtocolError as error:
-                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-            async for body in self._serve(session, service, stream, requests, context):
-                yield body
+            stream.receive(first)
+            del first, claim  # a stream lives long
+            await self._serve(_Talk(service, stream, session, self._desk), context)
+        except ProtocolError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         finally:
             self._desk.close(session)
 
-    async def _serve(
-        self,
-        session: Session,
-        service: Service,
-        stream: Stream,
-        requests: AsyncIterator[bytes],
-        context: Any,
-    ) -> AsyncIterator[bytes]:
-        """One reader task, one writer woken by an event; the newest snapshot wins, nothing queues up."""
-        reader = asyncio.ensure_future(self._read(session, service, stream, requests))
+    async def _serve(self, talk: _Talk, context: Any) -> None:
+        """One reader task, one writer woken by an event; the newest snapshot wins, nothing queues up.
+
+        Raises: ProtocolError.
+        """
+        session = talk.session
+        reader = asyncio.ensure_future(_read(talk, context))
         reader.add_done_callback(lambda _: session.wake.set())
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         expiry = loop.call_later(
@@ -166,42 +161,74 @@ class Port:
         if task is not None:
             session.when_ended = lambda: loop.call_later(self._stuck_seconds, task.cancel)
         try:
-            while True:
-                if session.stale:
-                    snapshot = await self._desk.newest(session)
-                    stream.offer(snapshot.only(service.type_url) if service.type_url else snapshot)
-                for response in stream.pending():
-                    body = schema.encode(response)
-                    self._desk.sent(response.type_url, len(body))  # pyright: ignore[reportAttributeAccessIssue] - upb
-                    yield body
-                if stream.is_settled and not session.stale:
-                    self._desk.settled(session, stream.refused)
-                await session.wake.wait()
-                session.wake.clear()
-                if reader.done():
-                    break
+            while not reader.done():
                 if session.ending:
                     await context.abort(grpc.StatusCode.UNAVAILABLE, session.ending)
-            if (error := reader.exception()) is not None:
-                if not isinstance(error, ProtocolError):
-                    raise error
-                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+                if session.stale:
+                    talk.offer(await self._desk.newest(session))
+                talk.go_on()
+                while talk.waiting:
+                    await context.write(talk.next_body())
+                await session.wake.wait()
+                session.wake.clear()
+            reader.result()
         finally:
             session.when_ended = None
             expiry.cancel()
             reader.cancel()
 
-    async def _read(
-        self, session: Session, service: Service, stream: Stream, requests: AsyncIterator[bytes]
-    ) -> None:
-        async for body in requests:
-            try:
-                event = stream.receive(service.read(body))
-            except SchemaError as error:
-                raise ProtocolError("not a discovery request") from error
-            if event is not None:
-                self._desk.heard(session, event)
-            session.wake.set()
+
+class _Talk:
+    """One stream: what its proxy says goes to the state machine, and what that answers waits for the writer."""
+
+    __slots__ = ("_desk", "_service", "_stream", "session", "waiting")
+
+    def __init__(self, service: Service, stream: Stream, session: Session, desk: Desk) -> None:
+        self._service, self._stream, self._desk = service, stream, desk
+        self.session = session
+        self.waiting: list[
+            Response
+        ] = []  # at most one of a type: no more is answered before that is acknowledged
+
+    def offer(self, snapshot: Snapshot) -> None:
+        one_type = self._service.type_url
+        self._stream.offer(snapshot.only(one_type) if one_type else snapshot)
+
+    def receive(self, body: bytes) -> None:
+        """Most of what comes is an acknowledgement that calls for no answer: the writer sleeps on. Raises: ProtocolError."""
+        try:
+            event = self._stream.receive(self._service.read(body))
+        except SchemaError as error:
+            raise ProtocolError("not a discovery request") from error
+        if event is not None:
+            self._desk.heard(self.session, event)
+        self.go_on()
+        if self.waiting:
+            self.session.wake.set()
+
+    def go_on(self) -> None:
+        self.waiting += self._stream.pending()
+        if not self.waiting and not self.session.stale and self._stream.is_settled:
+            self._desk.settled(self.session, self._stream.refused)
+
+    def next_body(self) -> bytes:
+        response = self.waiting.pop(0)
+        body = response.encode()
+        self._desk.sent(response.type_url, len(body))
+        return body
+
+
+async def _first(service: Service, context: Any) -> Any:
+    """Raises: SchemaError; ProtocolError."""
+    body = await context.read()
+    if not isinstance(body, bytes):  # grpc says EOF by an object of its own
+        raise ProtocolError("no request")
+    return service.read(body)
+
+
+async def _read(talk: _Talk, context: Any) -> None:
+    while isinstance(body := await context.read(), bytes):
+        talk.receive(body)
 
 
 class XdsServer(Port):

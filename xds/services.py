@@ -6,7 +6,7 @@ Source: the services of envoy.service.*.v3
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 
 from xds import schema
 from xds.errors import ProtocolError
+from xds.responses import Response
 from xds.snapshot import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, Snapshot
 from xds.sotw import SotwStream
 from xds.stream import DeltaStream, Event
@@ -42,7 +43,7 @@ class Stream(Protocol):
 
     def offer(self, snapshot: Snapshot) -> None: ...
 
-    def pending(self) -> list[Message]: ...
+    def pending(self) -> Sequence[Response]: ...
 
     @property
     def is_settled(self) -> bool: ...

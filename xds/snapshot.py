@@ -16,6 +16,7 @@ from google.protobuf.message import Message
 
 from xds import schema
 from xds.errors import SnapshotError
+from xds.schema import wire
 
 CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 ENDPOINTS = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
@@ -24,21 +25,46 @@ ROUTES = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
 EXTENSION = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"
 RUNTIME = "type.googleapis.com/envoy.service.runtime.v3.Runtime"
 SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105 - a type's name
+DELTA_RESPONSE: Final = "envoy.service.discovery.v3.DeltaDiscoveryResponse"
+_ENTRY: Final = "envoy.service.discovery.v3.Resource"
+_ANY: Final = "google.protobuf.Any"
 
 
-@dataclass(frozen=True, slots=True, weakref_slot=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True, init=False)
 class Resource:
-    """`body` is the serialized message of type `type_url`; `version` is the hash of `body` (16 hex digits)."""
+    """`version` is the hash of `body`, the serialized message of type `type_url` (16 hex digits).
+
+    Held is `entry`: what stands for the resource in a delta response, tag and length included, with the body at its end.
+    """
 
     type_url: str
     name: str
-    body: bytes = field(repr=False)
     version: str
+    entry: bytes = field(repr=False)
+    _body_at: int = field(repr=False)
+
+    def __init__(self, type_url: str, name: str, body: bytes, version: str) -> None:
+        entry, body_at = _entry(type_url, name, body, version)
+        fill = object.__setattr__  # frozen
+        fill(self, "type_url", type_url)
+        fill(self, "name", name)
+        fill(self, "version", version)
+        fill(self, "entry", entry)
+        fill(self, "_body_at", body_at)
 
     @classmethod
     def of(cls, name: str, message: Message) -> Resource:
         body = schema.encode(message)
         return cls(schema.type_url(message), name, body, hashlib.sha256(body).hexdigest()[:16])
+
+    @property
+    def body(self) -> bytes:
+        return self.entry[self._body_at :]
+
+    @property
+    def size_bytes(self) -> int:
+        """Of `body`."""
+        return len(self.entry) - self._body_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +117,18 @@ class Snapshot:
 
     @property
     def size_bytes(self) -> int:
-        return sum(len(r.body) for names in self.by_type.values() for r in names.values())
+        return sum(r.size_bytes for names in self.by_type.values() for r in names.values())
+
+
+def _entry(type_url: str, name: str, body: bytes, version: str) -> tuple[bytes, int]:
+    """The field of a DeltaDiscoveryResponse, and where in it the body begins."""
+    within = wire.field(wire.tag(_ANY, "type_url"), type_url.encode())
+    within += wire.tag(_ANY, "value") + wire.varint(len(body))
+    before = wire.field(wire.tag(_ENTRY, "name"), name.encode())
+    before += wire.field(wire.tag(_ENTRY, "version"), version.encode())
+    before += wire.tag(_ENTRY, "resource") + wire.varint(len(within) + len(body)) + within
+    head = wire.tag(DELTA_RESPONSE, "resources") + wire.varint(len(before) + len(body)) + before
+    return head + body, len(head)
 
 
 # one object, so that nothing is seen to be the same nothing as before

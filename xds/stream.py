@@ -28,29 +28,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from sys import intern
 from typing import Any, Final
 
 from google.protobuf.message import Message
 
-from xds.errors import ProtocolError
-from xds.schema import new
-from xds.snapshot import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, RUNTIME, SECRET, Resource, Snapshot
+from xds.responses import DeltaResponse
+from xds.snapshot import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, RUNTIME, Resource, Snapshot
+from xds.subscription import LEGACY_WILDCARD, ORDER, WILDCARD, Interest, Subscriptions, limit
 
-ORDER: Final = (RUNTIME, CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, SECRET)
 # Bootstraps of before do not ask for it, and need not.
 OPTIONAL: Final = frozenset({RUNTIME})
-# "If the client sends no names in its first request of these types, it wants them all."
-_LEGACY_WILDCARD: Final = frozenset({CLUSTER, LISTENER})
 _BROKEN_LAST: Final = frozenset({CLUSTER, ENDPOINTS})
 # A listener that drains still serves connections by these: taken away, requests on them fail (Envoy answers 500).
 # The client drops them itself, with the last listener that names them.
 _NEVER_BROKEN: Final = frozenset({EXTENSION, ROUTES})
-_WILDCARD: Final = "*"
 # what a client holds of what it refused: it may have taken it all the same, so no version is known
 _UNKNOWN: Final = ""
-_MAX_NAMES: Final = 20_000
-_RESPONSE: Final = "envoy.service.discovery.v3.DeltaDiscoveryResponse"
-_RESOURCE: Final = "envoy.service.discovery.v3.Resource"
+_NONE: Final = frozenset[str]()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,71 +68,74 @@ Event = Acked | Nacked
 
 @dataclass(slots=True)
 class _Answer:
-    """A response that is not acknowledged yet: name → version sent ("" = removed)."""
+    """A response that is not acknowledged yet: name → version sent ("" = removed).
+
+    `all_of`: what nothing is missing of once it is acknowledged; None where that is not known.
+    """
 
     nonce: str
     versions: dict[str, str]
+    all_of: Mapping[str, Resource] | None
 
 
 @dataclass(slots=True)
-class _Subscription:
-    wildcard: bool = False
-    names: set[str] = field(default_factory=set[str])
+class _Subscription(Interest):
+    """There are thousands, most of them with nothing to say: what is seldom there is empty and shared."""
+
     held: dict[str, str] = field(default_factory=dict[str, str])
     refused: dict[str, str] = field(default_factory=dict[str, str])
-    told_missing: set[str] = field(default_factory=set[str])
-    again: set[str] = field(default_factory=set[str])  # to be sent although the client holds them
+    told_missing: frozenset[str] = _NONE
+    again: frozenset[str] = _NONE  # to be sent although the client holds them
+    kept: frozenset[str] = _NONE  # removals the client refused
     opened: bool = False  # the first request was taken in: only that one's names may be held already
-    kept: set[str] = field(default_factory=set[str])  # removals the client refused
     unanswered: bool = False  # a wildcard that holds nothing waits for its first answer
     level: Mapping[str, Resource] | None = None  # held just so: no difference until one side moves
     open: _Answer | None = None
     waits_for: str = ""  # the nonce of another type's answer that has to be acknowledged first
 
-    def wants(self, name: str) -> bool:
-        return self.wildcard or name in self.names
+    def moved(self) -> None:
+        """What it asks for or has to be sent is not what it was: only a look at names tells what is missing."""
+        self.level = None
+        if self.open is not None:
+            self.open.all_of = None
 
 
 class DeltaStream:
     """One client's stream; `receive` and `offer`, then send everything `pending` returns, in order."""
 
+    __slots__ = ("_all",)
+
     def __init__(self) -> None:
-        self._snapshot = Snapshot()
-        self._offered = False
-        self._subscriptions: dict[str, _Subscription] = {}
-        self._nonces = 0
+        self._all = Subscriptions(_Subscription)
 
     def receive(self, request: Message) -> Event | None:
         """Takes a DeltaDiscoveryRequest. Raises: ProtocolError."""
         r: Any = request  # upb's fields have no static types
         type_url: str = r.type_url
-        if type_url not in ORDER:
-            raise ProtocolError(f"{type_url!r} is not served")
-        subscription = self._subscriptions.get(type_url)
+        subscription = self._all.get(type_url)
         if subscription is None:
-            subscription = self._subscriptions[type_url] = _Subscription()
-            subscription.held.update(r.initial_resource_versions)
+            subscription = self._all.open(type_url)
+            held: Mapping[str, str] = r.initial_resource_versions
+            subscription.held.update((intern(name), intern(held[name])) for name in held)
             named = bool(r.resource_names_subscribe)
-            subscription.wildcard = not named and type_url in _LEGACY_WILDCARD
+            subscription.wildcard = not named and type_url in LEGACY_WILDCARD
             subscription.unanswered = not subscription.held
-        subscription.level = None
         event = _settle(subscription, type_url, r)
-        _subscribe(subscription, r.resource_names_subscribe, r.resource_names_unsubscribe)
+        if r.resource_names_subscribe or r.resource_names_unsubscribe or not subscription.opened:
+            _subscribe(subscription, r.resource_names_subscribe, r.resource_names_unsubscribe)
         return event
 
     def offer(self, snapshot: Snapshot) -> None:
         """What the client should hold from now on."""
-        self._snapshot = snapshot
-        self._offered = True
+        self._all.offer(snapshot)
 
-    def pending(self) -> list[Message]:
-        """Responses (DeltaDiscoveryResponse) to send now; calling it again without news returns none."""
-        if not self._offered:
+    def pending(self) -> list[DeltaResponse]:
+        """Responses to send now; calling it again without news returns none."""
+        if not self._all.offered:
             return []
-        responses: list[Message] = []
-        for type_url in ORDER:
-            subscription = self._subscriptions.get(type_url)
-            if subscription is None or subscription.open is not None:
+        responses: list[DeltaResponse] = []
+        for type_url, subscription in self._all.items():
+            if subscription.open is not None:
                 continue
             if self._is_level(type_url, subscription) and not subscription.unanswered:
                 subscription.waits_for = ""
@@ -153,23 +151,26 @@ class DeltaStream:
 
         Not before it subscribed to every type the snapshot has: Envoy asks for listeners only after clusters.
         """
-        if not self._offered or any(s.open is not None for s in self._subscriptions.values()):
+        if not self._all.offered:
             return False
-        asked = all(
-            t in self._subscriptions or t in OPTIONAL for t, names in self._snapshot.by_type.items() if names
-        )
-        if not asked:
-            return False
-        return self._are_settled(self._subscriptions) or self._only_waits_for_the_refused()
+        for type_url, names in self._all.snapshot.by_type.items():
+            if names and self._all.get(type_url) is None and type_url not in OPTIONAL:
+                return False
+        level = True
+        for type_url, s in self._all.items():
+            if s.open is not None:
+                return False
+            level = level and self._is_level(type_url, s)
+        return level or self._are_settled(ORDER) or self._only_waits_for_the_refused()
 
     @property
     def refused(self) -> dict[str, tuple[str, ...]]:
         """Type → names of resources in the offered snapshot that the client refused."""
         found: dict[str, tuple[str, ...]] = {}
-        for type_url, subscription in self._subscriptions.items():
+        for type_url, subscription in self._all.items():
             if not subscription.refused:
                 continue
-            offered = self._snapshot.resources(type_url)
+            offered = self._all.snapshot.resources(type_url)
             names = tuple(
                 n for n, v in subscription.refused.items() if n in offered and offered[n].version == v
             )
@@ -179,7 +180,7 @@ class DeltaStream:
 
     def _waits(self, type_url: str, s: _Subscription) -> bool:
         """A changed listener for the extensions that are on their way by then; not for those that follow them."""
-        extensions = self._subscriptions.get(EXTENSION)
+        extensions = self._all.get(EXTENSION)
         if type_url != LISTENER or extensions is None or extensions.open is None:
             return False
         if not s.unanswered and not any(self._difference(type_url, s)):
@@ -189,16 +190,16 @@ class DeltaStream:
         return s.waits_for == extensions.open.nonce
 
     def _others_settled(self) -> bool:
-        others = self._subscriptions.keys() - _BROKEN_LAST
+        others = frozenset(ORDER) - _BROKEN_LAST
         return self._are_settled(others) and not others & self.refused.keys()
 
     def _only_waits_for_the_refused(self) -> bool:
         """All that is left are removals that what the client refused may still need: no more will be sent."""
-        if not (self._subscriptions.keys() - _BROKEN_LAST) & self.refused.keys():
+        if not self.refused.keys() - _BROKEN_LAST:
             return False
-        if not self._are_settled(self._subscriptions.keys() - _BROKEN_LAST):
+        if not self._are_settled(frozenset(ORDER) - _BROKEN_LAST):
             return False
-        last = ((t, s) for t, s in self._subscriptions.items() if t in _BROKEN_LAST)
+        last = ((t, s) for t, s in self._all.items() if t in _BROKEN_LAST)
         for type_url, s in last:
             send, gone = self._difference(type_url, s)
             if s.open is not None or send or any(name not in s.held for name in gone):
@@ -206,23 +207,22 @@ class DeltaStream:
         return True
 
     def _are_settled(self, types: Iterable[str]) -> bool:
-        found = ((t, self._subscriptions[t]) for t in types)
+        found = ((t, s) for t, s in self._all.items() if t in types)
         return all(
             s.open is None and (self._is_level(t, s) or not any(self._difference(t, s))) for t, s in found
         )
 
     def _is_level(self, type_url: str, s: _Subscription) -> bool:
         """Known to need nothing, without a look at names."""
-        return s.level is not None and s.level is self._snapshot.resources(type_url)
+        return s.level is not None and s.level is self._all.snapshot.resources(type_url)
 
     def _difference(self, type_url: str, s: _Subscription) -> tuple[list[Resource], list[str]]:
-        offered = self._snapshot.resources(type_url)
-        candidates: Iterable[str] = offered if s.wildcard else sorted(s.names & offered.keys())
+        offered = self._all.snapshot.resources(type_url)
         send = [
-            offered[name]
-            for name in candidates
-            if (name in s.again or s.held.get(name) != offered[name].version)
-            and s.refused.get(name) != offered[name].version
+            resource
+            for name, resource in s.of(offered).items()
+            if (name in s.again or s.held.get(name) != resource.version)
+            and s.refused.get(name) != resource.version
         ]
         left = () if type_url in _NEVER_BROKEN else s.held
         gone = [name for name in left if name not in offered and name not in s.kept]
@@ -233,54 +233,41 @@ class DeltaStream:
         s.level = offered if not send and not gone else None
         return send, gone
 
-    def _answer(self, type_url: str, s: _Subscription) -> Message | None:
+    def _answer(self, type_url: str, s: _Subscription) -> DeltaResponse | None:
         send, gone = self._difference(type_url, s)
+        offered: Mapping[str, Resource] | None = self._all.snapshot.resources(type_url)
         if gone and type_url in _BROKEN_LAST and not self._others_settled():
-            gone = [name for name in gone if name not in s.held]
+            gone, offered = [name for name in gone if name not in s.held], None
         if not send and not gone and not (s.wildcard and s.unanswered):
             return None
-        s.unanswered, s.waits_for = False, ""
-        s.again.clear()
-        if type_url == CLUSTER and (endpoints := self._subscriptions.get(ENDPOINTS)) is not None:
-            endpoints.again.update(r.name for r in send if endpoints.wants(r.name))
-            endpoints.level = None
-        self._nonces += 1
-        nonce = f"{self._nonces:x}"
-        s.open = _Answer(nonce, {**{r.name: r.version for r in send}, **dict.fromkeys(gone, "")})
-        return new(
-            _RESPONSE,
-            type_url=type_url,
-            nonce=nonce,
-            system_version_info=self._snapshot.version_of(type_url),
-            resources=[_wire(resource) for resource in send],
-            removed_resources=gone,
-        )
-
-
-def _wire(resource: Resource) -> Message:
-    body = {"type_url": resource.type_url, "value": resource.body}
-    return new(_RESOURCE, name=resource.name, version=resource.version, resource=body)
+        s.unanswered, s.waits_for, s.again = False, "", _NONE
+        if type_url == CLUSTER and (endpoints := self._all.get(ENDPOINTS)) is not None:
+            endpoints.again |= {r.name for r in send if endpoints.wants(r.name)}
+            endpoints.moved()
+        nonce = self._all.next_nonce()
+        s.open = _Answer(nonce, {**{r.name: r.version for r in send}, **dict.fromkeys(gone, "")}, offered)
+        return DeltaResponse(type_url, nonce, self._all.snapshot.version_of(type_url), send, gone)
 
 
 def _subscribe(s: _Subscription, subscribe: Iterable[str], unsubscribe: Iterable[str]) -> None:
-    for name in subscribe:
-        if name == _WILDCARD:
+    s.moved()
+    for name in map(intern, subscribe):
+        if name == WILDCARD:
             s.wildcard = True
             continue
         # "the server must respond with all resources listed, even if it believes the client has them"
         if s.opened:
             s.held.pop(name, None)
         s.names.add(name)
-        s.told_missing.discard(name)
+    s.told_missing -= frozenset(subscribe)
     for name in unsubscribe:
-        if name == _WILDCARD:
+        if name == WILDCARD:
             s.wildcard = False
         s.names.discard(name)
         if not s.wants(name):
             s.held.pop(name, None)
             s.refused.pop(name, None)
-    if len(s.names) > _MAX_NAMES:
-        raise ProtocolError(f"more than {_MAX_NAMES} names subscribed to")
+    limit(s.names)
     s.opened = True
     if not s.wildcard:
         s.held = {name: version for name, version in s.held.items() if name in s.names}
@@ -292,9 +279,11 @@ def _settle(s: _Subscription, type_url: str, r: Any) -> Event | None:
         return None
     s.open = None
     if r.HasField("error_detail"):
+        s.level = None
         _refuse(s, answer.versions)
         return Nacked(type_url, answer.nonce, r.error_detail.message)
     _hold(s, answer.versions)
+    s.level = answer.all_of
     return Acked(type_url, answer.nonce)
 
 
@@ -303,17 +292,18 @@ def _refuse(s: _Subscription, versions: Mapping[str, str]) -> None:
     s.refused.update(updates)
     s.held.update(dict.fromkeys(updates, _UNKNOWN))
     if not updates:  # removals beside a refused update are tried again without it
-        s.kept.update(name for name in versions if name in s.held)
-        s.told_missing.update(name for name in versions if name not in s.held and name in s.names)
+        s.kept |= {name for name in versions if name in s.held}
+        s.told_missing |= {name for name in versions if name not in s.held and name in s.names}
 
 
 def _hold(s: _Subscription, versions: Mapping[str, str]) -> None:
+    if s.kept:
+        s.kept -= versions.keys()
     for name, version in versions.items():
         s.refused.pop(name, None)
-        s.kept.discard(name)
         if version and s.wants(name):
             s.held[name] = version
         else:
             s.held.pop(name, None)
             if name in s.names:
-                s.told_missing.add(name)
+                s.told_missing |= {name}

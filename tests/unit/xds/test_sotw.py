@@ -41,7 +41,7 @@ def only(stream: SotwStream) -> Any:
 
 
 def sent(response: Any) -> list[str]:
-    return [resource.value.decode() for resource in response.resources]
+    return [resource.body.decode() for resource in response.resources]
 
 
 def a_stream(*resources: tuple[str, str, str], first: Any = None) -> SotwStream:

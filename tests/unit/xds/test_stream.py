@@ -12,7 +12,17 @@ import pytest
 
 from xds import schema
 from xds.errors import ProtocolError
-from xds.snapshot import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, RUNTIME, Resource, Snapshot
+from xds.snapshot import (
+    CLUSTER,
+    DELTA_RESPONSE,
+    ENDPOINTS,
+    EXTENSION,
+    LISTENER,
+    ROUTES,
+    RUNTIME,
+    Resource,
+    Snapshot,
+)
 from xds.stream import Acked, DeltaStream, Nacked
 
 REQUEST = "envoy.service.discovery.v3.DeltaDiscoveryRequest"
@@ -108,7 +118,7 @@ def test_names_are_sent_and_others_are_not() -> None:
 def test_a_response_carries_the_resource_as_an_any_with_its_version() -> None:
     """Incremental xDS: resources with a name and a version of their own; ACK/NACK: system_version_info."""
     response = only(a_stream((CLUSTER, "a", "7")))
-    (resource,) = response.resources
+    (resource,) = schema.decode(DELTA_RESPONSE, response.encode()).resources  # type: ignore[attr-defined]
     assert (resource.resource.type_url, resource.resource.value) == (CLUSTER, b"a@7")
     assert resource.version == "7"
     assert response.nonce
@@ -533,7 +543,8 @@ def test_no_resource_carries_a_time_to_live() -> None:
     stream.receive(ask(LISTENER))
     answers = pending(stream)
     assert [r.type_url for r in answers] == [CLUSTER, LISTENER]
-    assert not any(resource.HasField("ttl") for answer in answers for resource in answer.resources)
+    decoded: list[Any] = [schema.decode(DELTA_RESPONSE, answer.encode()) for answer in answers]
+    assert not any(resource.HasField("ttl") for answer in decoded for resource in answer.resources)
 
 
 def test_a_node_that_changes_on_an_open_stream_changes_nothing() -> None:

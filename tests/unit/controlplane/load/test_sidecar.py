@@ -32,7 +32,7 @@ def talk(sidecar: Sidecar, stream: DeltaStream, requests: list[bytes]) -> None:
     while requests:
         for body in requests:
             stream.receive(schema.decode(REQUEST, body))
-        requests = [a for r in stream.pending() for a in sidecar.receive(schema.encode(r))]
+        requests = [a for r in stream.pending() for a in sidecar.receive(r.encode())]
 
 
 def connect(sidecar: Sidecar, snapshot: Snapshot) -> DeltaStream:
@@ -55,7 +55,7 @@ def test_what_goes_is_not_asked_for_any_more() -> None:
     sidecar = Sidecar("shop/a")
     stream = connect(sidecar, a_snapshot("x", "y"))
     stream.offer(a_snapshot("x"))
-    talk(sidecar, stream, [a for r in stream.pending() for a in sidecar.receive(schema.encode(r))])
+    talk(sidecar, stream, [a for r in stream.pending() for a in sidecar.receive(r.encode())])
     assert sidecar.versions()[ENDPOINTS].keys() == {"x"}
     assert stream.is_settled and sidecar.is_complete
 
@@ -73,5 +73,5 @@ def test_it_refuses_once_when_told_to() -> None:
     stream = connect(sidecar, a_snapshot("x"))
     sidecar.refuse = True
     stream.offer(a_snapshot("x", seconds=2))
-    talk(sidecar, stream, [a for r in stream.pending() for a in sidecar.receive(schema.encode(r))])
+    talk(sidecar, stream, [a for r in stream.pending() for a in sidecar.receive(r.encode())])
     assert stream.refused == {CLUSTER: ("x",)}

@@ -105,7 +105,7 @@ def told(service: Service, snapshot: Snapshot, names: list[str]) -> list[bytes]:
             while responses := stream.pending():
                 for response in responses:
                     answer: Any = response
-                    found += [schema.encode(resource) for resource in answer.resources]
+                    found += [resource.entry for resource in answer.resources]
                     field = "resource_names_subscribe" if is_delta else "resource_names"
                     wanted: list[str] = [] if is_delta else request[field]
                     ack: dict[str, Any] = {
