@@ -2,7 +2,8 @@
 
     event                         what happens
     first request of a type       its subscription is made (CDS, LDS: wildcard when no name was ever given); a
-                                  version_info that is what would be sent now is believed: nothing is sent
+                                  version_info of CDS or LDS that is what would be sent now is believed: nothing is
+                                  sent. Of other types the client may have dropped what it asks for again
     request with the last nonce   ACK, or NACK with error_detail; its names are the subscription from now on
     request with an old nonce     nothing at all: the client will answer the newer response, too
     offer(snapshot)               the newest snapshot wins; while an answer of a type is open, no more of it
@@ -65,7 +66,10 @@ class SotwStream:
         s = self._all.get(type_url)
         if s is None:
             s = self._all.open(type_url)
-            s.version = r.version_info
+            if (
+                type_url in _WHOLE
+            ):  # of others: names that a client gives up are no new version to it, nor what it drops with them
+                s.version = r.version_info
         elif r.response_nonce != s.nonce:
             return None
         event = self._settle(type_url, s, r)

@@ -156,6 +156,18 @@ def test_a_reconnect_with_the_current_version_is_sent_nothing() -> None:
     assert sent(only(older)) == ["a@2"]
 
 
+def test_a_name_dropped_and_asked_for_again_on_another_stream_is_sent_again() -> None:
+    """Unsubscribing from resources: nothing is answered to it, so that the client's version_info stays what it was."""
+    endpoints = (ENDPOINTS, "a", "1"), (ENDPOINTS, "b", "1")
+    stream = a_stream(*endpoints, first=ask(ENDPOINTS, "a", "b"))
+    response = only(stream)
+    stream.receive(ack(response, "a", "b"))
+    stream.receive(ack(response, "a"))
+    assert stream.pending() == []
+    again = a_stream(*endpoints, first=ask(ENDPOINTS, "a", "b", version_info=response.version_info))
+    assert "b@1" in sent(only(again))
+
+
 def test_equal_state_has_equal_versions_on_every_server() -> None:
     one = a_stream((CLUSTER, "a", "1"), (CLUSTER, "b", "1"))
     other = a_stream((CLUSTER, "b", "1"), (CLUSTER, "a", "1"))
