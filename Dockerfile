@@ -48,6 +48,7 @@ RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends nftable
 # the second copy is what a new volume, mounted there, is filled with
 COPY --from=gate /build/pylis-gate /opt/pylis/bin/pylis-gate
 COPY --from=gate /build/pylis-gate /opt/pylis/gate/pylis-gate
+LABEL pylis.io/role=agent
 HEALTHCHECK --interval=2s --timeout=10s --start-period=20s --retries=5 CMD ["pylis", "docker", "status"]
 CMD ["docker", "watch"]
 

@@ -7,6 +7,7 @@ import json
 import shutil
 import signal
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -116,6 +117,8 @@ class DockerAgent:
             "agent": self._node.agent,
             "connected": self._link.is_connected,
             "error": self._link.error,
+            "clockBehind": round(self._link.clock_behind, 1),
+            "version": version("pylis"),
             "notTaken": [{"workload": n.workload, "reason": n.reason} for n in self._link.not_taken],
             **meshing.status(self._mesher),
         }

@@ -16,6 +16,7 @@ import ssl
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Final, cast
 from urllib.parse import quote, urlencode, urlsplit
@@ -69,6 +70,13 @@ class Client:
         """The JSON answer. Raises: RefusedError; Failure when the server cannot be reached."""
         with self._asked(method, path, body, (content_type, accept), TIMEOUT_SECONDS) as response:
             return _json(response.read(), self.server)
+
+    def clock(self) -> float | None:
+        """The server's, in whole seconds since 1970; None where it does not say. Raises: as `request`."""
+        with self._asked("GET", "/version", None, ("", "application/json"), TIMEOUT_SECONDS) as response:
+            response.read()
+            date = response.headers["Date"]
+        return parsedate_to_datetime(date).timestamp() if date else None
 
     def list(
         self, api_version: str, plural: str, namespace: str | None = None, **query: str

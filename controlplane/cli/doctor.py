@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from typing import Any, Final
 
 import click
 
 from controlplane.cli.client import Client, NoServerError, options
+from controlplane.cli.doctor_engine import engine
 from controlplane.cli.output import Failure
-from controlplane.docker.findings import INJECT, SIDECAR_OF, Finding, Level, containers
+from controlplane.docker.findings import Finding, Level, clock
 
-ENVOY: Final = "envoyproxy/envoy:v1.40.0"
 _MARKS: Final = {Level.WELL: "√", Level.WARNING: "!", Level.FAILED: "×"}
-_SECONDS: Final = 20
+# of other packages, loaded when it is asked for: → [(level, what, text, next)]
+_MACHINE: Final = ("agent.vm.doctor", "examine")
 
 
 @click.command()
@@ -27,13 +29,17 @@ _SECONDS: Final = 20
 def doctor(output: str, client: Callable[[], Client]) -> None:
     """Check this machine, the control plane, and containers with the label pylis.io/inject=true.
 
+    Whoever is root on the engine's machine sees into the containers, too: their rules and their DNS.
+
     Exit code 1 when something failed; a warning is no failure.
 
     \b
     Example:
       pylis doctor
     """
-    found = [*_control_plane(client), *_envoy(), *_engine()]
+    control_plane = list(_control_plane(client))
+    versions = [one.text.rpartition(" ")[2] for one in control_plane if one.level is Level.WELL]
+    found = [*control_plane, *_machine(), *_envoy(), *engine(versions[0] if versions else "")]
     failed = sum(one.level is Level.FAILED for one in found)
     warned = sum(one.level is Level.WARNING for one in found)
     if output == "json":
@@ -60,6 +66,9 @@ def _control_plane(connect: Callable[[], Client]) -> Iterator[Finding]:
         yield Finding(Level.FAILED, "control plane", str(error), "pylis server --data-dir …")
         return
     yield Finding(Level.WELL, "control plane", f"{server.server}, {version.rpartition('-')[2]}")
+    now = server.clock()
+    if now is not None:
+        yield clock("this machine", now + 0.5 - time.time())
     for one in proxies:
         if one["state"] != "synced":
             yield Finding(Level.WARNING, one["name"], f"{one['state']}: {one['note']}", "pylis proxy status")
@@ -74,58 +83,8 @@ def _envoy() -> Iterator[Finding]:
         yield Finding(Level.WELL, "envoy", "found")
 
 
-def _engine() -> Iterator[Finding]:
-    docker = shutil.which("docker")
-    if docker is None:
-        yield Finding(
-            Level.WARNING, "engine", "no docker here: containers are not looked at", "apt install docker.io"
-        )
-        return
-    version = _run(docker, "version", "-f", "{{.Server.Version}}")
-    if version is None:
-        yield Finding(
-            Level.FAILED,
-            "engine",
-            "it does not answer",
-            "systemctl start docker   (and: is this user in group docker?)",
-        )
-        return
-    yield Finding(Level.WELL, "engine", f"version {version.strip()}")
-    yield _compose(docker)
-    ids: list[str] = []
-    for label in (f"{INJECT}=true", SIDECAR_OF):
-        ids += (_run(docker, "ps", "-aq", "--no-trunc", "--filter", f"label={label}") or "").split()
-    inspected: list[dict[str, Any]] = (
-        json.loads(_run(docker, "inspect", *sorted(set(ids))) or "[]") if ids else []
-    )
-    rules = {str(one["Id"]): _rules(one) for one in inspected if one["State"]["Running"]}
-    yield from containers(inspected, rules, ENVOY)
-
-
-def _compose(docker: str) -> Finding:
-    v2 = _run(docker, "compose", "version", "--short")
-    if v2:
-        return Finding(Level.WELL, "compose", f"docker compose {v2.strip()}")
-    v1 = shutil.which("docker-compose")
-    found = _run(v1, "version", "--short") if v1 else None
-    if found:
-        return Finding(Level.WELL, "compose", f"docker-compose {found.strip()}")
-    return Finding(Level.WARNING, "compose", "not installed", "apt install docker-compose")
-
-
-def _rules(container: dict[str, Any]) -> bool | None:
-    """Are they there? None when this user, on this machine, cannot see."""
-    nsenter, nft = shutil.which("nsenter"), shutil.which("nft")
-    path = f"/proc/{container['State']['Pid']}/ns/net"
-    if os.geteuid() != 0 or nsenter is None or nft is None or not os.path.exists(path):
-        return None
-    listed = _run(nsenter, f"--net={path}", nft, "list", "table", "inet", "pylis")
-    return listed is not None and "out_guard" in listed
-
-
-def _run(*command: str) -> str | None:
-    try:
-        done = subprocess.run(list(command), capture_output=True, text=True, timeout=_SECONDS, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout if done.returncode == 0 else None
+def _machine() -> Iterator[Finding]:
+    """Nothing where `pylis agent install` never ran."""
+    module, function = _MACHINE
+    for level, what, text, following in getattr(import_module(module), function)():
+        yield Finding(Level(level), what, text, following)

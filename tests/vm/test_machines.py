@@ -250,6 +250,28 @@ def test_without_its_sidecar_a_machine_is_closed_not_open(mesh: Mesh) -> None:
     until(lambda: mesh.get(mesh.web).startswith("200"), "the sidecar to be back")
 
 
+def test_the_doctor_finds_what_is_wrong_with_a_machine(mesh: Mesh) -> None:
+    machine = mesh.web
+
+    def said() -> str:
+        return machine.ask(PYLIS, "doctor")
+
+    assert "√ interception" in said()
+    machine.run("systemctl", "stop", "pylis-envoy")
+    assert "pylis-envoy.service" in said()
+    machine.run("systemctl", "start", "pylis-envoy")
+    machine.run("nft", "delete", "table", "inet", "pylis")
+    assert "× interception" in said()
+    machine.run(PYLIS, "agent", "try")
+    assert "! interception" in said()
+    first = machine.run("nft", "-a", "list", "chain", "inet", "pylis", "out_redirect")
+    handle = re.findall(r"tcp dport 22 return # handle (\d+)", first)[0]
+    machine.run("nft", "delete", "rule", "inet", "pylis", "out_redirect", "handle", handle)
+    assert "× ssh" in said()
+    machine.run(PYLIS, "agent", "confirm")
+    assert "√ interception" in said()
+
+
 def test_rules_that_nobody_confirms_are_taken_back(mesh: Mesh) -> None:
     """First by themselves, then what was confirmed comes back in the place of a later trial."""
     machine, server = mesh.other, mesh.server
