@@ -29,6 +29,7 @@ RUN python3 -c "import pathlib, shutil; \
     run = pathlib.Path('/opt/pylis/venv/bin/pylis'); \
     run.write_text('#!/opt/pylis/venv/bin/python\nfrom controlplane.cli import main\nmain()\n'); run.chmod(0o755)" \
  && find /opt/pylis -name tests -type d -prune -exec rm -rf {} + \
+ && PYTHONHASHSEED=0 python3 -m compileall -q --invalidation-mode unchecked-hash /opt/pylis/venv/lib \
  && find /opt/pylis -exec touch -h -d @0 {} +
 
 # the gate that containers start behind: static, for any image
@@ -38,7 +39,11 @@ COPY agent/docker/gate.c /build/gate.c
 RUN gcc -Os -static -Wall -Wextra -Werror -s -o /build/pylis-gate /build/gate.c && touch -d @0 /build/pylis-gate
 
 FROM python:3.13-slim-trixie AS base
-ENV PATH=/opt/pylis/venv/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+# the image comes without compiled modules: to compile them at each start takes time, and memory that is kept
+RUN lib=$(python3 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))') \
+ && PYTHONHASHSEED=0 python3 -m compileall -q --invalidation-mode unchecked-hash -x '/(test|idlelib|ensurepip|tkinter|turtledemo|(site|dist)-packages)/' "$lib" \
+ && find "$lib" \( -type d -o -path '*/__pycache__/*' \) -exec touch -h -d @0 {} +
+ENV PATH=/opt/pylis/venv/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 MALLOC_ARENA_MAX=2
 COPY --from=packages /opt/pylis /opt/pylis
 ENTRYPOINT ["pylis"]
 

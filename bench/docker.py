@@ -1,8 +1,9 @@
 """K1 to K4 on a real engine, as JSON lines: `make bench-docker`. Root; brings the demo mesh up and takes it down.
 
 K1  `up` (images built) → every expectation of the demo held
-K2  added p50 and share of throughput, one keep-alive connection, against the same services unmeshed in the same network
-K3  memory of a sidecar and of the agent
+K2  added p50 and share of throughput, one keep-alive connection, against the same services unmeshed in the same network;
+    with the access log a server has when it is not told (denied), and with the demo's (all)
+K3  memory of a sidecar and of the agent: all that is resident, and what one more sidecar adds (the program is shared)
 K4  catalog scaled 1 → 20: until all 20 serve by mutual TLS
 """
 
@@ -67,25 +68,35 @@ def k2(mesh: ContainerMesh) -> None:
         docker(*common, "--name", plain, image, *web)
         docker(*common, "--name", caller, image, "-c", "import time; time.sleep(600)")
         time.sleep(2.0)
-        bare: list[float] = []
-        meshed: list[float] = []
-        for _ in range(3):  # turn and turn about, so that the machine's moods fall on both
-            bare += call_for(caller, f"{plain}:8080")
-            meshed += call_for(mesh.container("frontend"), "catalog.shop:8080")
+        _compare(mesh, caller, plain, "all")
+        mesh.environment["PYLIS_ACCESS_LOG"] = "denied"
+        mesh.run_compose("up", "-d", "--no-deps", "control-plane")
+        mesh.wait_ready()
+        _compare(mesh, caller, plain, "denied")
     finally:
         docker("rm", "-f", "-v", plain, caller, quiet=True)
+
+
+def _compare(mesh: ContainerMesh, caller: str, plain: str, log: str) -> None:
+    bare: list[float] = []
+    meshed: list[float] = []
+    for _ in range(3):  # turn and turn about, so that the machine's moods fall on both
+        bare += call_for(caller, f"{plain}:8080")
+        meshed += call_for(mesh.container("frontend"), "catalog.shop:8080")
     p50 = [statistics.median(times) * 1000 for times in (bare, meshed)]
     line(
-        "K2", p50[1] - p50[0], "ms added p50", 0.6, baseline=f"{p50[0]:.3f} ms without a mesh", n=len(meshed)
-    )
+        "K2", p50[1] - p50[0], "ms added p50", 0.6, baseline=f"{p50[0]:.3f} ms without a mesh", n=len(meshed),
+        access_log=log,
+    )  # fmt: skip
     share = (len(meshed) / sum(meshed)) / (len(bare) / sum(bare))
-    line("K2", share, "share of throughput", 0.35, more=True, n=len(meshed))
+    line("K2", share, "share of throughput", 0.35, more=True, n=len(meshed), access_log=log)
 
 
 def k3(mesh: ContainerMesh) -> None:
     services = ("catalog", "orders", "pricing", "payments", "ledger", "frontend", "intruder")
     sidecars = [_megabytes(mesh.sidecar(service)) for service in services]
     own = max(_megabytes(mesh.sidecar(service), "RssAnon") for service in services)
+    share = statistics.median(_share(mesh.sidecar(service)) for service in services)
     line(
         "K3",
         max(sidecars),
@@ -93,6 +104,7 @@ def k3(mesh: ContainerMesh) -> None:
         60,
         p50=statistics.median(sidecars),
         own=round(own, 1),
+        proportional=round(share, 1),
         n=len(sidecars),
     )
     line("K3", _megabytes(mesh.container("agent")), "MB, agent", 60, n=1)
@@ -103,6 +115,13 @@ def _megabytes(container: str, what: str = "VmRSS") -> float:
     pid = docker("inspect", "-f", "{{.State.Pid}}", container).strip()
     with open(f"/proc/{pid}/status") as status:
         return next(int(one.split()[1]) for one in status if one.startswith(what)) / 1024
+
+
+def _share(container: str) -> float:
+    """What is its own, and its part of what it shares. Source: proc(5), smaps_rollup"""
+    pid = docker("inspect", "-f", "{{.State.Pid}}", container).strip()
+    with open(f"/proc/{pid}/smaps_rollup") as rollup:
+        return next(int(one.split()[1]) for one in rollup if one.startswith("Pss:")) / 1024
 
 
 def k4(mesh: ContainerMesh) -> None:
