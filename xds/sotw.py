@@ -10,6 +10,8 @@
     pending()                     CDS, LDS: all that is subscribed to (what is not there is gone); other types:
                                   what the client does not hold; what was refused waits for another content
 
+A cluster that is sent takes its endpoints along, changed or not, as in `stream`: an Envoy's warms until they come.
+
 A version is a hash over the names subscribed to and what they are, so two servers with equal state say the same.
 Order and make-before-break as in `stream`: clusters go last, which here means that an answer holds the clusters that
 are to go, too, until every other type is settled.
@@ -26,7 +28,7 @@ from typing import Any, Final
 from google.protobuf.message import Message
 
 from xds.responses import SotwResponse
-from xds.snapshot import CLUSTER, Resource, Snapshot
+from xds.snapshot import CLUSTER, ENDPOINTS, LISTENER, Resource, Snapshot
 from xds.stream import Acked, Event, Nacked
 from xds.subscription import LEGACY_WILDCARD, WILDCARD, Interest, Subscriptions, limit
 
@@ -49,6 +51,7 @@ class _Subscription(Interest):
     refused: str = ""  # the version it refused last
     nonce: str = ""  # of the last response
     open: _Answer | None = None
+    again: set[str] = field(default_factory=set[str])  # to be sent although the client holds them
 
 
 class SotwStream:
@@ -66,10 +69,8 @@ class SotwStream:
         s = self._all.get(type_url)
         if s is None:
             s = self._all.open(type_url)
-            if (
-                type_url in _WHOLE
-            ):  # of others: names that a client gives up are no new version to it, nor what it drops with them
-                s.version = r.version_info
+            # of others no version is believed: what a client gave up is no new version to it
+            s.version = r.version_info if type_url in _WHOLE else ""
         elif r.response_nonce != s.nonce:
             return None
         event = self._settle(type_url, s, r)
@@ -92,9 +93,14 @@ class SotwStream:
 
     @property
     def is_settled(self) -> bool:
-        """Does the client hold all it asked for of the offered snapshot (or has it refused it)?"""
-        return self._all.offered and all(
-            s.open is None and self._version(self._due(t, s)) in (s.version, s.refused)
+        """Does the client hold all it asked for of the offered snapshot (or has it refused it)?
+
+        Not before it asked for listeners, where there are any: every client does, Envoy after clusters.
+        """
+        if not self._all.offered or self._all.still_asks_for(LISTENER):
+            return False
+        return all(
+            s.open is None and not s.again and self._version(self._due(t, s)) in (s.version, s.refused)
             for t, s in self._all.items()
         )
 
@@ -113,9 +119,19 @@ class SotwStream:
         version = self._version(content)
         if not s.held and s.version == version:
             s.held = content  # a reconnect: it holds that already
-        if version in (s.version, s.refused):
+        s.again &= content.keys()
+        if version == s.refused or (version == s.version and not s.again):
+            s.again.clear()
             return None
-        send = content if type_url in _WHOLE else {n: r for n, r in content.items() if s.held.get(n) != r}
+        changed = {n: r for n, r in content.items() if s.held.get(n) != r}
+        send = (
+            content
+            if type_url in _WHOLE
+            else {n: r for n, r in content.items() if n in changed or n in s.again}
+        )
+        s.again.clear()
+        if type_url == CLUSTER and (endpoints := self._all.get(ENDPOINTS)) is not None:
+            endpoints.again |= {name for name in changed if endpoints.wants(name)}
         if not send and type_url not in _WHOLE:
             s.held, s.version = content, version  # names went away: there is no way to say so, and no need
             return None
@@ -134,7 +150,7 @@ class SotwStream:
         return content
 
     def _others_settled(self) -> bool:
-        return all(
+        return not self._all.still_asks_for(LISTENER) and all(
             s.open is None and self._version(self._content(t, s)) == s.version
             for t, s in self._all.items()
             if t != CLUSTER

@@ -190,6 +190,10 @@ class DeltaStream:
         return s.waits_for == extensions.open.nonce
 
     def _others_settled(self) -> bool:
+        if self._all.still_asks_for(
+            LISTENER
+        ):  # a client that is back says what it holds one type after the other
+            return False
         others = frozenset(ORDER) - _BROKEN_LAST
         return self._are_settled(others) and not others & self.refused.keys()
 

@@ -61,6 +61,10 @@ class Subscriptions(Generic[_Interest]):
         self._by_type = {one: known[one] for one in ORDER if one in known}
         return self._by_type[type_url]
 
+    def still_asks_for(self, type_url: str) -> bool:
+        """There is something of that type for it, and it has not asked yet: it will."""
+        return type_url not in self._by_type and bool(self.snapshot.resources(type_url))
+
     def items(self) -> Iterator[tuple[str, _Interest]]:
         return iter(self._by_type.items())
 

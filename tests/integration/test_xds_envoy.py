@@ -77,6 +77,7 @@ class Mesh:
         status = ClientStatus(self.ledger, lambda peer: Caller(str(peer.identity)), _allowed)
         self.server = XdsServer("127.0.0.1:0", lambda: own, self.source, self.ledger, [status.handler()])
         self.envoy: asyncio.subprocess.Process | None = None
+        self.api_type = "DELTA_GRPC"
 
     def _identity(self) -> ServerIdentity:
         key = keys.new_key()
@@ -168,7 +169,7 @@ class Mesh:
             (self.directory / name).write_bytes(content)
         where = {name: {"filename": str(self.directory / name)} for name in files}
         ads = {
-            "api_type": "DELTA_GRPC",
+            "api_type": self.api_type,
             "transport_api_version": "V3",
             "set_node_on_first_message_only": True,
             "grpc_services": [{"envoy_grpc": {"cluster_name": "xds"}}],
@@ -373,7 +374,11 @@ async def test_a_proxy_without_clusters_does_not_wait_for_them(mesh: Mesh) -> No
     await answers(port, "one")
 
 
-async def test_a_changed_eds_cluster_is_active_again_at_once_with_the_same_endpoints(mesh: Mesh) -> None:
+@pytest.mark.parametrize("api_type", ["DELTA_GRPC", "GRPC"])
+async def test_a_changed_eds_cluster_is_active_again_at_once_with_the_same_endpoints(
+    mesh: Mesh, api_type: str
+) -> None:
+    mesh.api_type = api_type
     endpoints = its_endpoints(free_port())
     mesh.offer(an_eds_cluster(1), endpoints)
     await mesh.start()

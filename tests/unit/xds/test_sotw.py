@@ -197,3 +197,50 @@ def test_an_unknown_type_and_names_without_end_break_the_protocol() -> None:
         SotwStream().receive(ask("type.googleapis.com/envoy.config.trace.v3.Tracing"))
     with pytest.raises(ProtocolError, match="names"):
         SotwStream().receive(ask(ENDPOINTS, *(f"n{i}" for i in range(20_001))))
+
+
+def test_a_changed_cluster_takes_its_endpoints_along() -> None:
+    """Resource warming: "completed only when a new ClusterLoadAssignment response is supplied … even if there is no change"."""
+    endpoints = (ENDPOINTS, "a", "1"), (ENDPOINTS, "b", "1")
+    stream = a_stream((CLUSTER, "a", "1"), (CLUSTER, "b", "1"), *endpoints)
+    stream.receive(ack(only(stream)))
+    stream.receive(ask(ENDPOINTS, "a", "b"))
+    stream.receive(ack(only(stream), "a", "b"))
+    assert stream.is_settled
+    stream.offer(a_snapshot((CLUSTER, "a", "2"), (CLUSTER, "b", "1"), *endpoints))
+    clusters, again = stream.pending()
+    assert (sent(clusters), sent(again)) == (["a@2", "b@1"], ["a@1"])
+    stream.receive(ack(again, "a", "b"))
+    assert not stream.is_settled
+    stream.receive(ack(clusters))
+    assert stream.is_settled and stream.pending() == []
+
+
+def test_a_cluster_that_changes_while_its_endpoints_are_open_takes_them_along_later() -> None:
+    """The same; ACK/NACK: one response of a type is open at a time."""
+    stream = a_stream((CLUSTER, "a", "1"), (ENDPOINTS, "a", "1"))
+    stream.receive(ack(only(stream)))
+    stream.receive(ask(ENDPOINTS, "a"))
+    first = only(stream)
+    stream.offer(a_snapshot((CLUSTER, "a", "2"), (ENDPOINTS, "a", "1")))
+    clusters = only(stream)
+    stream.receive(ack(first, "a"))
+    assert not stream.is_settled
+    assert sent(only(stream)) == ["a@1"]
+    assert sent(clusters) == ["a@2"]
+
+
+def test_a_client_that_is_back_keeps_its_clusters_until_it_has_said_what_its_listeners_are() -> None:
+    """Eventual consistency considerations: stale clusters "can be removed" when nothing references them any more."""
+    before = (CLUSTER, "old", "1"), (LISTENER, "l", "1")
+    version = only(a_stream(*before)).version_info
+    stream = a_stream(*before, first=ask(CLUSTER, version_info=version))
+    assert stream.pending() == [] and not stream.is_settled
+    stream.offer(a_snapshot((CLUSTER, "new", "1"), (LISTENER, "l", "2")))
+    clusters = only(stream)
+    assert sorted(sent(clusters)) == ["new@1", "old@1"]
+    stream.receive(ack(clusters))
+    stream.receive(ask(LISTENER))
+    listeners = only(stream)
+    stream.receive(ack(listeners))
+    assert sent(only(stream)) == ["new@1"]

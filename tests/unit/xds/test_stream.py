@@ -580,3 +580,17 @@ def test_an_extension_is_told_by_itself_to_those_who_asked_for_it() -> None:
     stream.offer(a_snapshot((LISTENER, "l", "1"), (EXTENSION, "rbac:a", "2"), (EXTENSION, "rbac:b", "2")))
     response = only(stream)
     assert (response.type_url, sent(response)) == (EXTENSION, {"rbac:a": "2"})
+
+
+def test_a_client_that_is_back_keeps_its_clusters_until_it_has_said_what_its_listeners_are() -> None:
+    """Eventual consistency considerations: stale clusters "can be removed" when nothing references them any more."""
+    now = (CLUSTER, "new", "1"), (LISTENER, "l", "2")
+    stream = a_stream(*now, first=ask(CLUSTER, initial_resource_versions={"old": "1"}))
+    clusters = only(stream)
+    assert (sent(clusters), list(clusters.removed_resources)) == ({"new": "1"}, [])
+    stream.receive(ack(clusters))
+    assert pending(stream) == []
+    stream.receive(ask(LISTENER, initial_resource_versions={"l": "1"}))
+    listeners = only(stream)
+    stream.receive(ack(listeners))
+    assert list(only(stream).removed_resources) == ["old"]
