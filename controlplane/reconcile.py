@@ -101,8 +101,10 @@ def _portions(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
 
 
 def _edits(events: Iterable[Event]) -> list[Edit]:
-    """The last word about each object: what it was in between concerns nobody."""
+    """The last word about each object: what it was in between concerns nobody, nor does what is said in its status."""
+    events = tuple(events)
     last = {event.record.key: event for event in events}
+    moved = {event.record.key for event in events if not event.minor}
     found: list[Edit] = []
     for event in last.values():
         gone = event.change is Change.DELETED
@@ -110,7 +112,7 @@ def _edits(events: Iterable[Event]) -> list[Edit]:
             found.append(_presence(event.record, gone=gone))
             continue
         kind = _KINDS.get(event.record.key.resource)
-        if kind is None:
+        if kind is None or event.record.key not in moved:
             continue  # tokens and the like: nothing of the mesh
         if gone:
             found.append(Edit(event.record.key, event.record.created, None))
@@ -132,4 +134,5 @@ def _edit(kind: Kind, record: Record) -> Edit:
             parsed = kind.salvage(document)
         event = "reconcile.left_out" if parsed is None else "reconcile.salvaged"
         log.warning(event, object=str(record.key), problems=[str(p) for p in problems])
+        return Edit(record.key, record.created, parsed, "; ".join(map(str, problems)))
     return Edit(record.key, record.created, parsed)

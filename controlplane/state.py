@@ -28,6 +28,7 @@ class MeshState:
         self._snapshots: dict[str, tuple[ProxyPlan | None, Snapshot]] = {}
         self._planned: set[str] = set()
         self._plans: dict[str, ProxyPlan | None] = {}  # of those not in `_planned`: made, not compiled yet
+        self._problems: dict[Hashable, str] = {}
         self.revision = 0
 
     @property
@@ -48,6 +49,13 @@ class MeshState:
 
     def apply(self, edits: Iterable[Edit], revision: int, *, everything: bool = False) -> Affected:
         """`everything`: what is not among the edits is gone. `revision`: where the mesh stands with them."""
+        edits = list(edits)
+        if everything:
+            self._problems.clear()
+        for edit in edits:
+            self._problems.pop(edit.key, None)
+            if edit.problem:
+                self._problems[edit.key] = edit.problem
         affected = self._mesh.replace_all(edits) if everything else self._mesh.apply(edits)
         self._forget_plans(affected.nodes)
         for node_id in affected.nodes & self._snapshots.keys():
@@ -65,6 +73,10 @@ class MeshState:
     def keys(self) -> list[Hashable]:
         """Of every object the mesh is made of."""
         return self._mesh.keys
+
+    def problem(self, key: Hashable) -> str:
+        """Why an object is not in force as it is written; "" where it is."""
+        return self._problems.get(key, "")
 
     def relations(self, key: Hashable) -> Relations:
         """How an object stands to the others of this moment."""

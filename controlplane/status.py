@@ -26,7 +26,6 @@ from controlplane.resources.kinds import KINDS
 from controlplane.state import MeshState
 from controlplane.store.following import since
 from controlplane.store.port import Change, Key, Record, Store, StoreError
-from policies.document import Document
 
 AUTHOR: Final = Author(Caller("system:status"), Options(False, "pylis", "Ignore", True), trusted=True)
 FIRST_LOOK_SECONDS: Final = 0.05
@@ -143,11 +142,8 @@ class StatusWriter:
         settled = _is_settled(before, generation, programmed=kind.programmed)
         if settled and are_said(relations, before):
             return True
-        parsed, problems = kind.parse(
-            Document({"apiVersion": kind.api_version, "kind": kind.kind, **_plain(value)})
-        )
+        problem = self._state.problem(record.key)
         tally = observed(revision) if kind.programmed else None
-        problem = "; ".join(map(str, problems)) if parsed is None else ""
         wanted = conditions(Observed(generation, problem, tally, relations), before, _now())
         if wanted != before:
             target = Target(kind, record.key.namespace, record.key.name, "status")
@@ -171,15 +167,6 @@ def _is_settled(found: list[dict[str, Any]], generation: int, *, programmed: boo
         c.get("type") == last and c.get("status") == "True" and c.get("observedGeneration") == generation
         for c in found
     )
-
-
-def _plain(value: dict[str, Any]) -> dict[str, Any]:
-    metadata = {
-        f: value["metadata"][f]
-        for f in ("name", "namespace", "labels", "annotations")
-        if f in value["metadata"]
-    }
-    return {"metadata": metadata, **({"spec": value["spec"]} if "spec" in value else {})}
 
 
 def _now() -> str:

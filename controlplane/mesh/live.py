@@ -20,7 +20,7 @@ named. That many edits end where one reading of everything ends is tested agains
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ca.registrations import ANY_AGENT, Registration
 from ca.revocation import Revocations
@@ -56,11 +56,15 @@ _Scopes = dict[_ScopeKey, tuple[Destination, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """One object as it is from now on; `value` None: it is gone. `created` orders the objects of a kind by age."""
+    """One object as it is from now on; `value` None: it is gone. `created` orders the objects of a kind by age.
+
+    `problem`: why it is not in force as it is written, or only a part of it.
+    """
 
     key: Hashable
     created: int
     value: object | None
+    problem: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

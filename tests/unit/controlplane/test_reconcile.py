@@ -127,3 +127,37 @@ def _clauses(plane: Plane) -> list[Any]:
     plan = plane.state._mesh.plan("shop/orders")
     assert plan is not None
     return [clause for port in plan.inbound for clause in port.program.allow]
+
+
+async def test_what_is_said_in_a_status_is_no_edit_but_what_came_with_it_is(plane: Plane) -> None:
+    """The store's last event of an object may be its status, and the one before an edit."""
+    key = Key(POLICIES, "shop", "db")
+    record = await plane.store.get(key)
+    assert record is not None
+    before = plane.state.snapshot("shop/db")
+    await plane.store.replace(key, {**record.value, "status": {"conditions": []}}, minor=True)
+    await plane.reconciler.step()
+    assert plane.told == [Affected()]
+    assert plane.state.revision == plane.store.revision
+    await plane.rules("db", "db", 1, path="/other")
+    edited = await plane.store.get(key)
+    assert edited is not None
+    await plane.store.replace(key, {**edited.value, "status": {"conditions": []}}, minor=True)
+    plane.begin_anew()
+    await plane.reconciler.step()
+    assert plane.told[-1].nodes == {"shop/db"}
+    assert plane.state.snapshot("shop/db")[1] != before[1]
+
+
+async def test_why_an_object_is_not_in_force_is_known_until_it_is(plane: Plane) -> None:
+    """Stored by another version: of a DENY the safe part is enforced, and that says so, too."""
+    key = Key(POLICIES, "shop", "odd")
+    await plane.put(POLICIES, "odd", {"action": "DENY", "rules": [{"unheard": "of"}]})
+    await plane.reconciler.step()
+    assert "unheard" in plane.state.problem(key)
+    await plane.reconciler.once()
+    assert "unheard" in plane.state.problem(key)
+    await plane.put(POLICIES, "odd", {"action": "DENY", "rules": [{}]})
+    plane.begin_anew()
+    await plane.reconciler.step()
+    assert plane.state.problem(key) == ""
