@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Final
 
 from google.protobuf.message import Message
@@ -40,8 +39,8 @@ class Resource:
     type_url: str
     name: str
     version: str
-    entry: bytes = field(repr=False)
-    _body_at: int = field(repr=False)
+    entry: bytes = field(repr=False, hash=False)
+    _body_at: int = field(repr=False, hash=False)
 
     def __init__(self, type_url: str, name: str, body: bytes, version: str) -> None:
         entry, body_at = _entry(type_url, name, body, version)
@@ -67,11 +66,32 @@ class Resource:
         return len(self.entry) - self._body_at
 
 
+class Table(dict[str, Resource]):
+    """Resources of one type by name. It is never changed, so that many snapshots may share it."""
+
+    __slots__ = ("__weakref__", "_version")
+
+    @classmethod
+    def of(cls, resources: Iterable[Resource]) -> Table:
+        """Of resources of one type, each name once."""
+        return cls((resource.name, resource) for resource in resources)
+
+    @property
+    def version(self) -> str:
+        """A hash over all of them: equal for equal content."""
+        try:
+            return self._version
+        except AttributeError:  # it is asked for a thousand times, or never
+            text = "".join(f"{name}\0{self[name].version}\n" for name in sorted(self))
+            self._version = hashlib.sha256(text.encode()).hexdigest()[:16]
+            return self._version
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """type URL → name → Resource. Make it with `of`; it is never changed."""
 
-    by_type: Mapping[str, Mapping[str, Resource]] = field(default_factory=dict[str, Mapping[str, Resource]])
+    by_type: Mapping[str, Table] = field(default_factory=dict[str, Table])
     notes: tuple[str, ...] = ()  # what people should know of it; the client is not told
 
     @classmethod
@@ -80,16 +100,16 @@ class Snapshot:
 
         Raises: SnapshotError when two resources share a type and a name.
         """
-        table: dict[str, dict[str, Resource]] = {}
+        tables: dict[str, Table] = {}
         for resource in resources:
-            names = table.setdefault(resource.type_url, {})
+            names = tables.setdefault(resource.type_url, Table())
             if resource.name in names:
                 raise SnapshotError(f"{resource.type_url} {resource.name!r} stands twice in a snapshot")
             names[resource.name] = resource
         before = (previous or cls()).by_type
-        return cls({t: before[t] if before.get(t) == names else names for t, names in table.items()})
+        return cls({t: before[t] if before.get(t) == names else names for t, names in tables.items()})
 
-    def resources(self, type_url: str) -> Mapping[str, Resource]:
+    def resources(self, type_url: str) -> Table:
         return self.by_type.get(type_url, _NOTHING)
 
     def only(self, type_url: str) -> Snapshot:
@@ -97,17 +117,14 @@ class Snapshot:
         found = self.by_type.get(type_url)
         return Snapshot({} if found is None else {type_url: found})
 
-    def with_type(self, type_url: str, resources: Iterable[Resource]) -> Snapshot:
+    def with_table(self, type_url: str, table: Table) -> Snapshot:
         """The same but for one type."""
         others = {t: names for t, names in self.by_type.items() if t != type_url}
-        changed = {r.name: r for r in resources}
-        return Snapshot({**others, type_url: changed} if changed else others)
+        return Snapshot({**others, type_url: table} if table else others)
 
     def version_of(self, type_url: str) -> str:
         """A hash over all resources of a type: equal for equal content."""
-        found = self.resources(type_url)
-        text = "".join(f"{name}\0{found[name].version}\n" for name in sorted(found))
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return self.resources(type_url).version
 
     @property
     def version(self) -> str:
@@ -132,4 +149,4 @@ def _entry(type_url: str, name: str, body: bytes, version: str) -> tuple[bytes, 
 
 
 # one object, so that nothing is seen to be the same nothing as before
-_NOTHING: Final[Mapping[str, Resource]] = MappingProxyType({})
+_NOTHING: Final = Table()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache, lru_cache
 
 from ca.revocation import Revocations
 from ca.spiffe_id import SpiffeId, TrustDomain, workload_id
@@ -283,7 +284,13 @@ def key_sources(inbound: Iterable[InboundPort]) -> set[str]:
 
 
 def protocol(port: ServicePort) -> Protocol:
-    return Protocol.HTTP if AppProtocol(port.protocol).is_http else Protocol.TCP
+    return _protocol(port.protocol)
+
+
+@cache
+def _protocol(name: str) -> Protocol:
+    """There are a handful, and it is asked for at every edit of every replica."""
+    return Protocol.HTTP if AppProtocol(name).is_http else Protocol.TCP
 
 
 def _mark(cut_off: Iterable[str]) -> str:
@@ -337,7 +344,9 @@ def interception(layout: InterceptionLayout | None, *, closed: bool) -> Intercep
     )
 
 
+@lru_cache(4096)
 def _socket(text: str) -> SocketAddress:
+    """Replicas are laid out alike, and share it."""
     host, _, port = text.rpartition(":")
     return SocketAddress(host.strip("[]"), int(port))
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, fields, replace
+from operator import attrgetter
 from typing import Final
 
 from policies.program import DecisionProgram, Protocol, Revoked
@@ -28,13 +29,15 @@ from xds.compile.memo import ByIdentity, Recent, WhileHeld
 from xds.compile.proxyless import compile_proxyless, shortfalls
 from xds.compile.surroundings import Surroundings
 from xds.plan import Destination, InboundPort, Interception, ProxyPlan, SocketAddress, Upstream
-from xds.snapshot import EXTENSION, RUNTIME, Resource, Snapshot
+from xds.snapshot import EXTENSION, RUNTIME, Resource, Snapshot, Table
 
 _NO_PROGRAM: Final = DecisionProgram(Protocol.HTTP, 0)
 _ANYWHERE: Final = SocketAddress("0.0.0.0", 0)  # noqa: S104 - stands for an address that does not matter
 
-_REST_OF_PLAN: Final = tuple(f.name for f in fields(ProxyPlan) if f.name not in ("inbound", "destinations"))
-_REST_OF_PORT: Final = tuple(f.name for f in fields(InboundPort) if f.name != "program")
+_rest_of_plan: Final = attrgetter(
+    *(f.name for f in fields(ProxyPlan) if f.name not in ("inbound", "destinations"))
+)
+_rest_of_port: Final = attrgetter(*(f.name for f in fields(InboundPort) if f.name != "program"))
 _MANY: Final = 400  # clauses or values; more take longer than others should be kept waiting
 _SCOPES: Final = 1_000
 
@@ -82,18 +85,18 @@ class Compiler:
         self._destinations: ByIdentity[Destination, _Called] = ByIdentity()
         self._scopes: Recent[_Scope] = Recent(_SCOPES)
         self._parts: WhileHeld[Resource] = WhileHeld()
+        self._tables: WhileHeld[Table] = WhileHeld()
 
     def snapshot(self, plan: ProxyPlan, previous: tuple[ProxyPlan, Snapshot] | None = None) -> Snapshot:
         """Shares with `previous`, what the proxy was told before and why, all that did not change."""
         if plan.proxyless:
             return replace(compile_proxyless(plan), notes=shortfalls(plan))
         if previous is not None and _differ_in_programs_only(plan, previous[0]):
-            edited = previous[1].with_type(EXTENSION, self._authorizations(plan))
-            now = cut.runtime(_revoked(plan))
-            if now == edited.resources(RUNTIME).get(now.name):
+            edited = previous[1].with_table(EXTENSION, self._authorizations(plan))
+            if _revoked(plan) == _revoked(previous[0]):
                 return edited
-            return edited.with_type(RUNTIME, (now,))
-        return self._whole(plan, previous[1] if previous else None)
+            return edited.with_table(RUNTIME, Table.of([cut.runtime(_revoked(plan))]))
+        return self._shared(self._whole(plan, previous[1] if previous else None))
 
     def heavy(self, plan: ProxyPlan) -> list[Work]:
         """What of the plan takes long to compile and is not compiled yet: `snapshot` is quick when it has been done."""
@@ -109,7 +112,14 @@ class Compiler:
                 found.append(_work(port, near, known))
         return found
 
-    def _authorizations(self, plan: ProxyPlan) -> Parts:
+    def _authorizations(self, plan: ProxyPlan) -> Table:
+        """Of all ports; replicas have the same programs, and share the table."""
+        ports = tuple((port.name, id(port.program), cut.ends_open(port)) for port in plan.inbound)
+        key = (EXTENSION, ports, id(plan.destinations), plan.trust_domains, plan.jwks)
+        alive = (plan.destinations, tuple(port.program for port in plan.inbound))
+        return self._tables.get(key, lambda: (Table.of(self._authorized(plan)),), basis=alive)[0]
+
+    def _authorized(self, plan: ProxyPlan) -> Parts:
         places, keys = self._scope(plan.destinations).places, dict(plan.jwks)
         around = (Surroundings.of(p.program, plan.trust_domains, places, keys) for p in plan.inbound)
         parts = (self._authorization(p, near) for p, near in zip(plan.inbound, around, strict=True))
@@ -137,6 +147,15 @@ class Compiler:
         for make, key in _outbound(plan, scope, settings):
             found += self._parts.get(key, make)
         return Snapshot.of(found, previous)
+
+    def _shared(self, snapshot: Snapshot) -> Snapshot:
+        """Of tables with the same resources there is one: it holds them, so what is known of it holds as long as it does."""
+
+        def one(type_url: str, table: Table) -> Table:
+            key = (type_url, *map(id, table.values()))
+            return self._tables.get(key, lambda: (table,))[0]
+
+        return Snapshot({t: one(t, table) for t, table in snapshot.by_type.items()}, snapshot.notes)
 
     def _scope(self, destinations: tuple[Destination, ...]) -> _Scope:
         """Replicas are planned with one tuple: what it comes to is remembered by what it is, not by what it holds."""
@@ -246,11 +265,10 @@ def _differ_in_programs_only(new: ProxyPlan, old: ProxyPlan) -> bool:
     """What an edit of policy comes to, as a rule; said without hashing or compiling anything."""
     if new.destinations is not old.destinations or len(new.inbound) != len(old.inbound):
         return False
-    if any(getattr(new, name) != getattr(old, name) for name in _REST_OF_PLAN):
+    if _rest_of_plan(new) != _rest_of_plan(old):
         return False
     return all(
-        all(getattr(a, name) == getattr(b, name) for name in _REST_OF_PORT)
-        and listeners.needed(a.program) == listeners.needed(b.program)
+        _rest_of_port(a) == _rest_of_port(b) and listeners.needed(a.program) == listeners.needed(b.program)
         for a, b in zip(new.inbound, old.inbound, strict=True)
     )
 
