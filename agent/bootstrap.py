@@ -36,12 +36,11 @@ class Sidecar:
 
 
 def bootstrap(sidecar: Sidecar) -> dict[str, Any]:
-    grpc = [{"envoy_grpc": {"cluster_name": names.XDS_CLUSTER}}]
     ads = {
         "api_type": "DELTA_GRPC",
         "transport_api_version": "V3",
         "set_node_on_first_message_only": True,
-        "grpc_services": grpc,
+        "grpc_services": _control_plane_service(),
     }
     return {
         "node": {
@@ -149,6 +148,16 @@ def _secret(name: str) -> dict[str, Any]:
     services = [{"envoy_grpc": {"cluster_name": names.AGENT_CLUSTER}}]
     source = {"api_type": "DELTA_GRPC", "transport_api_version": "V3", "grpc_services": services}
     return {"name": name, "sds_config": {"resource_api_version": "V3", "api_config_source": source}}
+
+
+def _control_plane_service() -> list[dict[str, Any]]:
+    """Each pause before it calls again is a random part of these; Envoy's own longest is 30 s.
+
+    Source: envoy.config.core.v3.GrpcService.EnvoyGrpc.retry_policy
+    """
+    pauses = {"base_interval": "0.500s", "max_interval": "5s"}
+    service = {"cluster_name": names.XDS_CLUSTER, "retry_policy": {"retry_back_off": pauses}}
+    return [{"envoy_grpc": service}]
 
 
 def _is_ip(host: str) -> bool:

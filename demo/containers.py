@@ -85,6 +85,7 @@ class ContainerMesh:
     build: bool = True
     compose: list[str] = field(default_factory=compose_command)
     environment: dict[str, str] = field(default_factory=dict[str, str])
+    overrides: tuple[Path, ...] = ()
     _probes: dict[str, Probe] = field(default_factory=dict[str, Probe])
     _minted: dict[str, str] = field(default_factory=dict[str, str])
 
@@ -110,7 +111,8 @@ class ContainerMesh:
 
     def run_compose(self, *arguments: str, seconds: float = 120) -> str:
         """Raises: DemoError."""
-        command = [*self.compose, "-p", self.project, "-f", str(self.file), *arguments]
+        files = [part for path in (self.file, *self.overrides) for part in ("-f", str(path))]
+        command = [*self.compose, "-p", self.project, *files, *arguments]
         env = {**os.environ, **self.environment}
         done = subprocess.run(
             command,

@@ -12,6 +12,7 @@ from controlplane.resources.kinds import Kind
 from controlplane.store.port import (
     AlreadyExistsError,
     ConflictError,
+    FullError,
     GoneError,
     NotFoundError,
     StoreError,
@@ -87,9 +88,7 @@ def from_store(error: StoreError, kind: Kind, name: str) -> ApiError:
         case GoneError():
             return ApiError(410, "Expired", f"too old resource version: {error}")
         case UnavailableError():
-            return ApiError(
-                503, "ServiceUnavailable", "the store cannot be used now; try again", {"retryAfterSeconds": 1}
-            )
+            return _unavailable(error)
         case _:
             return ApiError(500, "InternalError", "the store failed; see the server's log")
 
@@ -105,10 +104,17 @@ def words(error: Exception) -> ApiError:
             text = texts.get(error.status, error.reason)
             return ApiError(error.status, reasons.get(error.status, "BadRequest"), text)
         case UnavailableError():
-            text = "the store cannot be used now; try again"
-            return ApiError(503, "ServiceUnavailable", text, {"retryAfterSeconds": 1})
+            return _unavailable(error)
         case _:
             return ApiError(500, "InternalError", "the store failed; see the server's log")
+
+
+def _unavailable(error: UnavailableError) -> ApiError:
+    """Not in the store's own words, which may name hosts and files: those are in the log."""
+    text = "the store cannot be used now; try again"
+    if isinstance(error, FullError):
+        text = "the store's disk is full: nothing was written; make room on it, the server goes on by itself"
+    return ApiError(503, "ServiceUnavailable", text, {"retryAfterSeconds": 1})
 
 
 def _cause(problem: Problem) -> str:

@@ -6,6 +6,7 @@
     ├── ConflictError      the object changed since the caller read it
     ├── GoneError          that revision is too old to be watched from: list again
     ├── UnavailableError   the store cannot be reached or written now; the write may or may not have happened
+    │   └── FullError      its disk is full: nothing was written, reads go on
     └── UnusableError      the store's files cannot be used; the message says what to do
 
 An acknowledged write is durable, and so is the audit entry that came with it: both or neither.
@@ -46,6 +47,10 @@ class GoneError(StoreError):
 
 
 class UnavailableError(StoreError):
+    pass
+
+
+class FullError(UnavailableError):
     pass
 
 

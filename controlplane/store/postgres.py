@@ -26,6 +26,7 @@ from controlplane.store.event_log import KEPT, EventLog
 from controlplane.store.port import (
     Change,
     Event,
+    FullError,
     Key,
     NotFoundError,
     Record,
@@ -260,6 +261,8 @@ class PostgresStore:
             raise UnavailableError(f"PostgreSQL cannot be reached: {type(error).__name__}") from error
         except asyncpg.PostgresError as error:
             log.warning("store.refused", error=str(error))
+            if isinstance(error, asyncpg.DiskFullError):
+                raise FullError("the database's disk is full") from error
             raise UnavailableError(f"PostgreSQL refused: {type(error).__name__}") from error
 
     async def _persist(self, writes: Sequence[Write]) -> Sequence[Outcome]:

@@ -16,6 +16,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
+import structlog
+
 from controlplane import audit as chain
 from controlplane.audit import AuditRecord, Entry, Fault, Head
 from controlplane.store import vault as vaults
@@ -26,6 +28,7 @@ from controlplane.store.event_log import KEPT, EventLog
 from controlplane.store.port import (
     Change,
     Event,
+    FullError,
     Key,
     NotFoundError,
     Record,
@@ -41,6 +44,7 @@ from controlplane.store.transaction import Batch, Create, Delete, Note, Replace,
 from controlplane.store.vault import Vault
 
 _Result = TypeVar("_Result")
+log = structlog.get_logger()
 RESTORED_AHEAD: Final = 1_000_000  # how far above a backup's revisions go on
 
 
@@ -182,6 +186,10 @@ class SqliteStore:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work)
         except sqlite3.Error as error:
+            log.warning("store.refused", error=str(error))
+            # an error of the module's own has no code
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+                raise FullError("the disk is full") from error
             raise UnavailableError(f"the store cannot be used: {error}") from error
 
 

@@ -32,9 +32,12 @@ SECONDS = 120.0
 
 
 class Project:
-    def __init__(self, directory: Path, name: str) -> None:
+    """A user's, in a directory of its own; `command` is compose, of either version."""
+
+    def __init__(self, directory: Path, name: str, command: list[str]) -> None:
         self.directory = directory
         self.name = name
+        self.command = command
         self.env = {**os.environ, **images(), "COMPOSE_PROJECT_NAME": name}
 
     def pylis(self, *arguments: str) -> str:
@@ -45,18 +48,16 @@ class Project:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def init(self) -> str:
-        names = images()
-        return self.pylis(
-            "compose", "init", "--image", names["PYLIS_IMAGE"], "--agent-image", names["PYLIS_AGENT_IMAGE"]
-        )
+    def init(self, *options: str) -> str:
+        own, agents = images()["PYLIS_IMAGE"], images()["PYLIS_AGENT_IMAGE"]
+        return self.pylis("compose", "init", "--image", own, "--agent-image", agents, *options)
 
     def compose(self, *arguments: str) -> str:
         files = ["-f", "docker-compose.yml"]
         if (self.directory / "compose.pylis.yml").exists():
             files += ["-f", "compose.pylis.yml"]
         done = subprocess.run(
-            [*compose_command(), *files, *arguments], capture_output=True, text=True, check=False, cwd=self.directory,
+            [*self.command, *files, *arguments], capture_output=True, text=True, check=False, cwd=self.directory,
             env=self.env,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
@@ -72,11 +73,18 @@ class Project:
             raise DemoError(f"no container of {service} runs")
         return found[0]
 
-    def sidecar_log(self, service: str) -> str:
-        found = docker("ps", "-q", "--filter", f"label={SIDECAR_OF}={self.container(service)}").split()
+    def sidecar(self, service: str, number: int = 1) -> str:
+        app = self.container(service, number)
+        found = docker("ps", "-q", "--filter", f"label={SIDECAR_OF}={app}").split()
         if not found:
             raise DemoError(f"no sidecar of {service}")
-        return docker("logs", found[0])
+        return found[0]
+
+    def sidecars(self) -> set[str]:
+        return set(docker("ps", "-aq", "--filter", f"label=pylis.io/project={self.name}").split())
+
+    def sidecar_log(self, service: str) -> str:
+        return docker("logs", self.sidecar(service))
 
     def control(self, *arguments: str, input_text: str | None = None) -> str:
         """A command of the administrator's, where the control plane is."""
@@ -90,10 +98,13 @@ class Project:
 
 
 @contextmanager
-def project(tmp_path: Path, kind: str) -> Iterator[Project]:
+def project(
+    tmp_path: Path, kind: str, command: Callable[[Path], list[str]] = lambda _: compose_command()
+) -> Iterator[Project]:
+    """`command`: what compose is for a project in a directory."""
     directory = tmp_path / kind
     shutil.copytree(HERE / kind, directory)
-    found = Project(directory, f"pylis-test-{kind}")
+    found = Project(directory, f"pylis-test-{kind}", command(directory))
     try:
         yield found
     finally:
@@ -101,7 +112,7 @@ def project(tmp_path: Path, kind: str) -> Iterator[Project]:
     assert not docker("ps", "-aq", "--filter", f"label=com.docker.compose.project={found.name}").strip()
     assert not docker("volume", "ls", "-q", "--filter", f"name={found.name}").strip()
     assert not docker("network", "ls", "-q", "--filter", f"name={found.name}").strip()
-    assert not docker("ps", "-aq", "--filter", f"label={SIDECAR_OF}").strip()
+    assert not found.sidecars()
 
 
 def until(ask: Callable[[], bool], what: str) -> None:

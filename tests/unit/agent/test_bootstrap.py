@@ -29,7 +29,12 @@ def test_the_node_says_which_workload_it_is() -> None:
 def test_configuration_comes_by_delta_ads_from_the_control_plane() -> None:
     dynamic = bootstrap(a_sidecar())["dynamic_resources"]
     assert dynamic["ads_config"]["api_type"] == "DELTA_GRPC"
-    assert dynamic["ads_config"]["grpc_services"] == [{"envoy_grpc": {"cluster_name": names.XDS_CLUSTER}}]
+    [asked] = dynamic["ads_config"]["grpc_services"]
+    service = asked["envoy_grpc"]
+    assert service["cluster_name"] == names.XDS_CLUSTER
+    assert (
+        service["retry_policy"]["retry_back_off"]["max_interval"] == "5s"
+    )  # back soon after a restart of it
     assert dynamic["lds_config"] == dynamic["cds_config"] == {"ads": {}, "resource_api_version": "V3"}
 
 
