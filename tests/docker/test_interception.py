@@ -77,44 +77,6 @@ def test_from_outside_nothing_is_answered_in_plain_text(mesh: ContainerMesh, por
     assert outcome.actual == "refused"
 
 
-@pytest.fixture(scope="module")
-def over_ipv6(mesh: ContainerMesh) -> Iterator[str]:
-    """The catalog's address in an IPv6 network that it, its caller and a stranger are put into while they run."""
-    network = f"{mesh.project}-ipv6"
-    docker("network", "create", "--ipv6", "--subnet", "fd00:7079:6c69::/64", network)
-    members = [mesh.container("catalog"), mesh.container("frontend"), f"{mesh.project}-{OUTSIDE}"]
-    for member in members:
-        docker("network", "connect", network, member)
-    found = json.loads(docker("inspect", "-f", "{{json .NetworkSettings.Networks}}", members[0]))
-    yield str(found[network]["GlobalIPv6Address"])
-    for member in members:
-        docker("network", "disconnect", "-f", network, member)
-    docker("network", "rm", network)
-
-
-@pytest.mark.parametrize("port", [8080, 9090, 15000, 15001, 15006, 22])
-def test_from_outside_nothing_is_answered_over_ipv6(mesh: ContainerMesh, over_ipv6: str, port: int) -> None:
-    outcome = mesh.probe(OUTSIDE).ask(
-        how="http", address=f"{over_ipv6}:{port}", host="catalog.shop:8080", method="GET", path="/items"
-    )
-    assert outcome.actual == "refused"
-
-
-def test_a_network_that_is_new_is_meshed_over_ipv6_as_well(mesh: ContainerMesh, over_ipv6: str) -> None:
-    end = time.monotonic() + SECONDS
-    actual = ""
-    while actual != "allow" and time.monotonic() < end:
-        actual = (
-            mesh.probe("frontend")
-            .ask(
-                how="http", address=f"{over_ipv6}:8080", method="GET", path="/items", host="catalog.shop:8080"
-            )
-            .actual
-        )
-        time.sleep(0.1)
-    assert actual == "allow"
-
-
 TLS = """
 import socket, ssl
 context = ssl.create_default_context()
@@ -300,3 +262,41 @@ def test_no_secret_is_in_a_sidecars_command_or_environment(mesh: ContainerMesh) 
     text = docker("inspect", mesh.sidecar("catalog"))
     assert "PRIVATE KEY" not in text
     assert "pylis1." not in text
+
+
+@pytest.fixture(scope="module")
+def over_ipv6(mesh: ContainerMesh) -> Iterator[str]:
+    """The catalog's address in an IPv6 network that it, its caller and a stranger are put into while they run."""
+    network = f"{mesh.project}-ipv6"
+    docker("network", "create", "--ipv6", "--subnet", "fd00:7079:6c69::/64", network)
+    members = [mesh.container("catalog"), mesh.container("frontend"), f"{mesh.project}-{OUTSIDE}"]
+    for member in members:
+        docker("network", "connect", network, member)
+    found = json.loads(docker("inspect", "-f", "{{json .NetworkSettings.Networks}}", members[0]))
+    yield str(found[network]["GlobalIPv6Address"])
+    for member in members:
+        docker("network", "disconnect", "-f", network, member)
+    docker("network", "rm", network)
+
+
+@pytest.mark.parametrize("port", [8080, 9090, 15000, 15001, 15006, 22])
+def test_from_outside_nothing_is_answered_over_ipv6(mesh: ContainerMesh, over_ipv6: str, port: int) -> None:
+    outcome = mesh.probe(OUTSIDE).ask(
+        how="http", address=f"{over_ipv6}:{port}", host="catalog.shop:8080", method="GET", path="/items"
+    )
+    assert outcome.actual == "refused"
+
+
+def test_a_network_that_is_new_is_meshed_over_ipv6_as_well(mesh: ContainerMesh, over_ipv6: str) -> None:
+    end = time.monotonic() + SECONDS
+    actual = ""
+    while actual != "allow" and time.monotonic() < end:
+        actual = (
+            mesh.probe("frontend")
+            .ask(
+                how="http", address=f"{over_ipv6}:8080", method="GET", path="/items", host="catalog.shop:8080"
+            )
+            .actual
+        )
+        time.sleep(0.1)
+    assert actual == "allow"
