@@ -19,6 +19,7 @@ from typing import Any, Final
 import grpc
 
 from xds import health
+from xds.allocator import share_arenas
 from xds.desk import SPREAD_SECONDS, Claim, ConfigSource, Desk, MeshDesk, Session
 from xds.errors import ProtocolError, RefusedError, SchemaError
 from xds.ledger import Ledger
@@ -90,6 +91,7 @@ class Port:
 
     async def start(self) -> None:
         """Raises: AddressInUseError."""
+        share_arenas()
         gc.set_threshold(100_000, 50, 1000)
         sys.setswitchinterval(_SWITCH_SECONDS)
         self._server = grpc.aio.server(options=OPTIONS)
