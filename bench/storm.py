@@ -47,6 +47,7 @@ class Found:
     edited: int = 0
     edit_seconds: float = 0.0
     pushes: int = 0  # answers to those who were edited
+    server_cores: float = 0.0  # that the server used meanwhile
     growth_mb: float = 0.0  # from the first third of the edits to their end
     herd_seconds: float = 0.0
     returned: int = 0  # times that the one sidecar came back
@@ -96,7 +97,7 @@ class Storm:
     async def edits(self, seconds: float, rate: int) -> None:
         began, early = perf_counter(), 0.0
         due = itertools.count()
-        before = self._responses()
+        before, used = self._responses(), Usage.of(self.pid).cpu_seconds
 
         async def write() -> None:
             nonlocal early
@@ -113,6 +114,7 @@ class Storm:
                 tasks.create_task(write())
         self.found.edit_seconds = perf_counter() - began
         self.found.growth_mb = self.resident() - early
+        self.found.server_cores = (Usage.of(self.pid).cpu_seconds - used) / self.found.edit_seconds
         self.found.pushes = self._responses() - before
 
     async def herd(self) -> None:
@@ -188,7 +190,9 @@ def main() -> None:
             storm(Path(temporary), seconds=chosen.seconds, rate=chosen.rate, sidecars=chosen.sidecars)
         )
     told = {
-        "edits": {"edits": found.edited, "a_second": round(found.edited / found.edit_seconds), "pushes": found.pushes},
+        "edits": {"edits": found.edited, "a_second": round(found.edited / found.edit_seconds), "pushes": found.pushes,
+            "server_cores": round(found.server_cores, 2),
+        },
         "herd": {"herd_seconds": round(found.herd_seconds, 2)},
         "reconnects": {"reconnects": found.returned},
     }  # fmt: skip
