@@ -275,7 +275,7 @@ async def _serve(
     api = Api(
         ApiDependencies(
             store, Authentication([tokens, svids, people], svids), authorization, writes, operations, _documents(authority, people),
-            VERSION, ready_check, Trials(state).lines, metrics=metrics, debug=debugging.pages(), journeys=journeys,
+            VERSION, ready_check, Trials(state, lambda: store.revision).lines, metrics=metrics, debug=debugging.pages(), journeys=journeys,
         )
     )  # fmt: skip
     try:

@@ -16,7 +16,13 @@ from xds.plan import AccessLog
 
 
 def a_state(*objects: tuple[str, str, dict[str, Any]]) -> MeshState:
-    state, edits = MeshState(MeshSettings("example.org"), AccessLog.DENIED), list[Edit]()
+    state = MeshState(MeshSettings("example.org"), AccessLog.DENIED)
+    state.apply(edits_of(*objects), 1)
+    return state
+
+
+def edits_of(*objects: tuple[str, str, dict[str, Any]]) -> list[Edit]:
+    edits = list[Edit]()
     for age, (word, name, spec) in enumerate(objects):
         kind = by_word(word)
         assert kind is not None
@@ -25,8 +31,7 @@ def a_state(*objects: tuple[str, str, dict[str, Any]]) -> MeshState:
         parsed, problems = kind.parse(Document(whole))
         assert parsed is not None, problems
         edits.append(Edit(Key(kind.resource, "shop", name), age, parsed))
-    state.apply(edits, 1)
-    return state
+    return edits
 
 
 def entries(count: int) -> list[tuple[str, str, dict[str, Any]]]:
@@ -58,7 +63,7 @@ def tried(
     assert kind is not None
     metadata = {"name": "p", "namespace": "shop", "uid": "1", "resourceVersion": "7"}
     both = (None if spec is None else {"metadata": metadata, "spec": spec} for spec in (old, new))
-    return asyncio.run(Trials(state).lines(kind, *both))
+    return asyncio.run(Trials(state, lambda: state.revision).lines(kind, *both))
 
 
 def test_callers_operations_and_rules_are_named_once_for_all_replicas() -> None:
@@ -105,3 +110,16 @@ def test_many_changes_are_cut_off_and_counted() -> None:
         12,
         "… and 5 more",
     )
+
+
+async def test_a_trial_is_of_the_mesh_with_everything_that_was_accepted_before() -> None:
+    """A burst of edits comes into force a moment after it was accepted."""
+    state, kind = a_state(*entries(1), ("se", "orders", SERVICE)), by_word("ap")
+    assert kind is not None
+    new = {"metadata": {"name": "p", "namespace": "shop"}, "spec": allow("GET")}
+    early = await Trials(state, lambda: 1).lines(kind, None, new)
+    trial = asyncio.create_task(Trials(state, lambda: 2).lines(kind, None, new))
+    await asyncio.sleep(0)
+    state.apply(edits_of(("ap", "before", allow("POST"))), 2)
+    assert (await trial) != early
+    assert (await trial)[0] == "what if: more permissive (1 gained, 0 lost)"
