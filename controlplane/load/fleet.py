@@ -186,10 +186,13 @@ class Fleet:
                 self.refused += 1
                 return
         self.connections[node] = connection
+        if connection.ended is not None:  # it was refused before it was known here
+            self._heard(connection)
 
     def _heard(self, connection: Connection) -> None:
         node = connection.sidecar.node_id
         if connection.ended is not None and self.connections.get(node) is connection:
             del self.connections[node]
+            connection.close()
             self.refused += 1
         self._changed.set()

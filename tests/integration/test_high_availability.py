@@ -152,6 +152,45 @@ async def test_programmed_counts_the_sidecars_of_every_server(mesh: Mesh) -> Non
                 fleet.disconnect()
 
 
+async def test_servers_say_the_same_of_the_same_mesh_and_nothing_again_to_a_proxy_that_moves(
+    mesh: Mesh,
+) -> None:
+    """Each compiles for itself; versions are hashes of content, so what one told the other need not tell."""
+    load, servers = LoadMesh("cluster.local", 12, replicas=1, prefix="mv"), mesh.servers
+    context = ssl.create_default_context(cadata=servers[0].ca_pem)
+    async with LoadApi(f"https://{servers[0].api}", servers[0].token, context) as api:
+        await api.create(load.resources())
+        identities = await api.identities(list(load.nodes()), 3600)
+        for n in (0, 1, 0):
+            await api.replace(load.policy(n, f"/moved-{n}*"))
+        fleets = [Fleet(server.xds, identities) for server in servers]
+        try:
+            for fleet in fleets:  # both at once, each from nothing
+                await fleet.connect()
+                assert await fleet.complete(60)
+
+            def versions(n: int) -> dict[str, Any]:
+                return {node: sidecar.versions() for node, sidecar in fleets[n].sidecars.items()}
+
+            assert await fleets[1].until(lambda: versions(0) == versions(1), 60)
+            fleets[0].disconnect()
+            fleets[1].disconnect()
+            fleets[1].sidecars = fleets[0].sidecars  # those of the first server come to the second
+            fleets[1].reset()
+            await fleets[1].connect()
+            assert await fleets[1].complete(60)
+            # the edit is the first thing any of them is told, and only its own replica is
+            await api.replace(load.policy(2, "/after*"))
+            told = load.replicas_of(2)
+            moved = fleets[1].sidecars
+            assert await fleets[1].until(lambda: all(moved[node].resources for node in told), 60)
+            assert {node for node, sidecar in moved.items() if sidecar.responses} == told
+            assert {sidecar.resources for node, sidecar in moved.items() if node in told} == {1}
+        finally:
+            for fleet in fleets:
+                fleet.disconnect()
+
+
 async def test_authorities_are_changed_through_any_server_and_no_change_is_lost(mesh: Mesh) -> None:
     """Each step through the other server, and steps that race: what one has done, the other builds on."""
     path = "/pylis/v1/authorities"
