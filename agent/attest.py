@@ -76,7 +76,7 @@ def _attest(token: JoinToken, files: EvidenceFiles) -> NodeIdentity:
         raise AttestError(f"the control plane's answer cannot be read: {error}", final=True) from error
     if not _is_for(key, answer.chain):
         raise AttestError("the control plane's answer is no certificate for this agent's key", final=True)
-    return NodeIdentity(answer.agent, token.xds, answer.bundle, key, answer.chain)
+    return NodeIdentity(answer.agent, token.xds, answer.bundle, key, answer.chain, token.sidecars)
 
 
 def _evidence(

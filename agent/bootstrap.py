@@ -101,7 +101,9 @@ def _control_plane(sidecar: Sidecar) -> dict[str, Any]:
     }
     if sidecar.xds_socket:
         address = {"pipe": {"path": sidecar.xds_socket}}
-    server = {"san_type": "URI", "matcher": {"exact": f"spiffe://{sidecar.trust_domain}/pylis/server"}}
+    # the server itself, or one of the processes that hold sidecars' connections for it
+    identities = (f"spiffe://{sidecar.trust_domain}/pylis/{who}" for who in ("server", "xds"))
+    servers = [{"san_type": "URI", "matcher": {"exact": identity}} for identity in identities]
     tls = {
         "@type": _TLS,
         "common_tls_context": {
@@ -114,7 +116,7 @@ def _control_plane(sidecar: Sidecar) -> dict[str, Any]:
             "alpn_protocols": ["h2"],
             "tls_certificate_sds_secret_configs": [_secret(names.SVID_SECRET)],
             "combined_validation_context": {
-                "default_validation_context": {"match_typed_subject_alt_names": [server]},
+                "default_validation_context": {"match_typed_subject_alt_names": servers},
                 "validation_context_sds_secret_config": _secret(names.BUNDLE_SECRET),
             },
         },

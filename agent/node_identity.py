@@ -28,13 +28,14 @@ _FILE: Final = "node.json"
 
 @dataclass(frozen=True, slots=True)
 class NodeIdentity:
-    """`xds` is `host:port`; `chain` DER, leaf first."""
+    """`xds` is `host:port`; `chain` DER, leaf first. `sidecars`: as in the join token."""
 
     agent: str
     xds: str
     bundle: TrustBundle
     key: PrivateKey = field(repr=False)
     chain: tuple[bytes, ...]
+    sidecars: str = ""
 
     @property
     def lifetime(self) -> Lifetime:
@@ -72,6 +73,7 @@ def save(identity: NodeIdentity, directory: Path) -> None:
     body = {
         "agent": identity.agent,
         "xds": identity.xds,
+        "sidecars": identity.sidecars,
         "trustDomain": identity.bundle.trust_domain.name,
         "bundle": identity.bundle.to_spiffe(),
         "chain": chain_pem(identity.chain),
@@ -92,6 +94,7 @@ def load(directory: Path) -> NodeIdentity | None:
             bundles.from_spiffe(domain, json.dumps(body["bundle"])),
             keys.load_key(body["key"].encode()),
             tuple(c.public_bytes(keys.serialization.Encoding.DER) for c in chain),
+            body.get("sidecars", ""),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, CaError):
         return None

@@ -160,7 +160,7 @@ class Agent:
             wake.clear()
 
     def _envoy_command(self, spec: WorkloadSpec) -> list[str]:
-        host, _, port = self._node.xds.rpartition(":")
+        host, _, port = (self._node.sidecars or self._node.xds).rpartition(":")
         sidecar = Sidecar(
             spec.namespace,
             spec.name,

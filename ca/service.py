@@ -29,10 +29,11 @@ from ca.keystore import Keystore
 from ca.material import Material, lifetime_of, load
 from ca.registrations import Registration, name_problems
 from ca.rotation import Family, Status, must_replace
-from ca.spiffe_id import SpiffeId, TrustDomain, agent_id, server_id
+from ca.spiffe_id import SpiffeId, TrustDomain, agent_id, server_id, xds_id
 from ca.upstream import Above, Upstream, sign_issuing
 
 SERVER_DNS_NAME: Final = "server.pylis.internal"
+XDS_DNS_NAME: Final = "xds.pylis.internal"
 LOOK_AGAIN_SECONDS: Final = 60.0  # clocks may jump
 FIRST_LOOK_SECONDS: Final = 1.0
 ASK_ABOVE_SECONDS: Final = 2.0
@@ -168,6 +169,11 @@ class CertificateAuthority:
         names = tuple(dict.fromkeys((*dns_names, "localhost", SERVER_DNS_NAME)))
         ips = tuple(dict.fromkeys((*ip_addresses, "127.0.0.1")))
         return self._issue(server_id(self.trust_domain), prove(csr_der), profile.LEAF_TTL, names, ips)
+
+    def issue_xds(self, csr_der: bytes) -> X509Svid:
+        """For a process that sidecars connect to: it cannot pass for the server, to agents or to the API's clients."""
+        identity = xds_id(self.trust_domain)
+        return self._issue(identity, prove(csr_der), profile.LEAF_TTL, (XDS_DNS_NAME,))
 
     def issue_nested(self, csr_der: bytes, ttl: timedelta) -> bytes:
         """An issuing authority (DER) for a control plane nested below this one, under the active root.

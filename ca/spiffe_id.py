@@ -118,6 +118,11 @@ def server_id(trust_domain: TrustDomain) -> SpiffeId:
     return _build(trust_domain, "pylis", "server")
 
 
+def xds_id(trust_domain: TrustDomain) -> SpiffeId:
+    """Of processes that hold sidecars' connections for the server, and are trusted with no more than that."""
+    return _build(trust_domain, "pylis", "xds")
+
+
 def agent_name(identity: SpiffeId) -> str | None:
     """The agent's name in an agent's ID; None for any other."""
     match identity.path.split("/"):

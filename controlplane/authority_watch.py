@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Protocol
 
 import structlog
 
@@ -16,12 +17,25 @@ from xds.serve import XdsServer
 log = structlog.get_logger()
 
 
-class AuthorityWatch:
-    """`changed` is called after each change; `run` until cancelled."""
+class Refreshed(Protocol):
+    async def refresh_identity(self) -> None:
+        """Afterwards its handshakes believe the bundle of now. Raises: OSError, TimeoutError."""
+        ...
 
-    def __init__(self, authority: CertificateAuthority, xds: XdsServer, changed: Callable[[], None]) -> None:
+
+class AuthorityWatch:
+    """`changed` is called after each change; `run` until cancelled. `workers`: who else holds streams of the xDS port."""
+
+    def __init__(
+        self,
+        authority: CertificateAuthority,
+        xds: XdsServer,
+        changed: Callable[[], None],
+        workers: Refreshed | None = None,
+    ) -> None:
         self._authority = authority
         self._xds = xds
+        self._ports: tuple[Refreshed, ...] = (xds,) if workers is None else (xds, workers)
         self._changed = changed
         self._wake = asyncio.Event()
         authority.watch(self._heard)
@@ -34,10 +48,11 @@ class AuthorityWatch:
 
     async def in_force(self) -> None:
         """Afterwards the xDS port believes the bundle of now."""
-        try:
-            await self._xds.refresh_identity()
-        except (OSError, TimeoutError) as error:  # the next handshake tries again
-            log.warning("xds.identity_not_refreshed", error=str(error) or type(error).__name__)
+        for port in self._ports:
+            try:
+                await port.refresh_identity()
+            except (OSError, TimeoutError) as error:  # the next handshake tries again
+                log.warning("xds.identity_not_refreshed", error=str(error) or type(error).__name__)
 
     def _heard(self) -> None:
         self._changed()

@@ -73,6 +73,7 @@ from xds.serve import AddressInUseError, XdsServer
 
 if TYPE_CHECKING:  # a server alone loads no PostgreSQL
     from controlplane.store.shared_keystore import SharedKeystore
+    from xds.workers.pool import WorkerPool
 
 VERSION: Final = "0.1.0"
 LEAVING_SECONDS: Final = 2.0
@@ -87,7 +88,7 @@ class Config:
     `jwt_issuer`: the `iss` of JWT-SVIDs, an https URL without a slash at its end; "": the API's own.
     `agent_grace_seconds`: how long an agent may be away before what it watches takes no requests.
     `node_attestation`: a file that names more ways for agents to join than tokens; `people`: one that names OpenID
-    providers for people.
+    providers for people. `xds_workers`: so many processes hold the sidecars' connections, at `sidecars` (`host:port`).
     """
 
     data_dir: Path
@@ -106,6 +107,8 @@ class Config:
     envelope_key_file: Path | None = None
     people: Path | None = None
     agent_grace_seconds: float = GRACE_SECONDS
+    xds_workers: int = 0
+    sidecars: str = ""
 
     @property
     def is_shared(self) -> bool:
@@ -117,10 +120,10 @@ class PortTakenError(Exception):
     """An address that cannot be listened on; the text says which and what to do."""
 
 
-async def run(config: Config, ready: Callable[[str, str], None]) -> None:
-    """Calls `ready(api, xds)` with the bound addresses.
+async def run(config: Config, ready: Callable[[str, str, str], None]) -> None:
+    """Calls `ready(api, xds, sidecars)` with the bound addresses; the last is "" where sidecars have none of their own.
 
-    Raises: PortTakenError, KeystoreError, UnusableError, SettingsError when it cannot start; nothing is left behind then.
+    Raises: PortTakenError, KeystoreError, UnusableError, SettingsError, WorkersError when it cannot start; nothing is left behind then.
     """
     try:
         config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -140,12 +143,13 @@ async def run(config: Config, ready: Callable[[str, str], None]) -> None:
 
 
 async def _serve(
-    config: Config, store: Store, shared: SharedKeystore | None, ready: Callable[[str, str], None]
+    config: Config, store: Store, shared: SharedKeystore | None, ready: Callable[[str, str, str], None]
 ) -> None:
     domain = TrustDomain.parse(config.settings.trust_domain)
     authority = await asyncio.to_thread(_open_authority, config, domain, shared)
     api_host, api_port = _split(config.api)
     xds_host, _ = _split(config.xds)
+    sidecars_host = _split(config.sidecars)[0] if config.xds_workers else ""
     names, addresses = _server_names({api_host, xds_host, config.advertise} - {""})
     own = OwnCertificate(authority, names, addresses)
     state, ledger = MeshState(config.settings, config.access_log), Ledger()
@@ -205,6 +209,8 @@ async def _serve(
         ledger.advance(state.revision, affected.nodes)
         xds.publish(affected.nodes)
 
+    workers = _workers(config, xds, authority, svids)
+
     keys = KeyFetcher(lambda: state.key_sources, keys_learned)
 
     def changed(affected: Affected, revision: int) -> None:
@@ -231,9 +237,11 @@ async def _serve(
     await federator.load()
     bound = {"api": 0}
 
-    def reachable() -> tuple[str, str]:
-        return _join(config.advertise or api_host, bound["api"]), _join(
-            config.advertise or xds_host, xds.port
+    def reachable() -> tuple[str, str, str]:
+        return (
+            _join(config.advertise or api_host, bound["api"]),
+            _join(config.advertise or xds_host, xds.port),
+            _join(config.advertise or sidecars_host, workers.port) if workers else "",
         )
 
     def write_kubeconfig() -> None:
@@ -248,8 +256,10 @@ async def _serve(
         await store.check()
         if not authority.bundle.certificates:
             raise UnavailableError("the authority has no root")
+        if workers is not None and not workers.listening:
+            raise UnavailableError("no xDS worker listens")
 
-    authorities = AuthorityWatch(authority, xds, authorities_changed)
+    authorities = AuthorityWatch(authority, xds, authorities_changed, workers)
     settings = (
         attestation_settings.load(config.node_attestation)
         if config.node_attestation
@@ -272,6 +282,8 @@ async def _serve(
     debugging = Debugging(ledger, xds.desk, state.snapshot, lambda: (store.revision, state.revision))
     metrics = Metrics()
     metrics.section(xds.meter.lines)
+    if workers is not None:
+        metrics.section(workers.lines)
     api = Api(
         ApiDependencies(
             store, Authentication([tokens, svids, people], svids), authorization, writes, operations, _documents(authority, people),
@@ -283,6 +295,11 @@ async def _serve(
     except AddressInUseError as error:
         raise _taken("xDS", config.xds, "--xds") from error
     try:
+        if workers is not None:
+            try:
+                await workers.start()
+            except AddressInUseError as error:
+                raise _taken("sidecars' xDS", config.sidecars, "--sidecars") from error
         async with AsyncExitStack() as serving:
             try:
                 bound["api"] = await serving.enter_async_context(api.listen(api_host, api_port, own.context))
@@ -312,10 +329,31 @@ async def _serve(
                 tasks.create_task(keys.run())
                 if tracing is not None:
                     tasks.create_task(tracing.run())
+                if workers is not None:
+                    tasks.create_task(workers.run())
     finally:
         await xds.stop()
+        if workers is not None:
+            await workers.stop()
         if tracing is not None:
             await tracing.stop()
+
+
+def _workers(
+    config: Config, xds: XdsServer, authority: CertificateAuthority, svids: SvidCallers
+) -> WorkerPool | None:
+    if not config.xds_workers:
+        return None
+    from ca.rotation import Lifetime, renew_at
+    from xds.workers.channel import Certified
+    from xds.workers.pool import WorkerPool
+
+    def certify(csr: bytes) -> Certified:
+        svid = authority.issue_xds(csr)
+        when = renew_at(Lifetime(svid.not_before, svid.not_after), 0.5)
+        return Certified(svid.chain_pem.encode(), authority.bundle.to_pem(), when)
+
+    return WorkerPool(config.sidecars, config.xds_workers, xds.desk, certify, svids.peer)
 
 
 def _door(path: Path, config: Config, operations: Operations) -> JoinSocket:

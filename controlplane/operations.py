@@ -48,12 +48,12 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Operations:
-    """`addresses()` are the API's and the xDS port's `host:port` as agents reach them."""
+    """`addresses()` are the API's and the xDS port's `host:port` as agents reach them, and the sidecars' ("": the same)."""
 
     store: Store
     authority: CertificateAuthority
     ledger: Ledger
-    addresses: Callable[[], tuple[str, str]]
+    addresses: Callable[[], tuple[str, str, str]]
     tokens: Tokens
     snapshot: Callable[[str], tuple[int, Snapshot]]
     is_revoked: Callable[[SpiffeId, str], bool] = lambda _identity, _serial: False
@@ -77,10 +77,12 @@ class Operations:
     async def create_token(self, body: Any, caller: Caller | None) -> Any:
         """`{agent, ttlSeconds}` → `{token, agent, expires}`; the token is shown once. Without a body: an invitation."""
         fields = _object(body)
-        api, xds = self.addresses()
+        api, xds, sidecars = self.addresses()
         bundle = self.authority.bundle
         if not fields:
-            invitation = JoinToken(api, xds, bundle.trust_domain.name, bundle.root_hashes[0], "", "")
+            invitation = JoinToken(
+                api, xds, bundle.trust_domain.name, bundle.root_hashes[0], "", "", sidecars
+            )
             return {"token": invitation.encode(), "agent": None, "expires": None}
         agent = _text(fields, "agent")
         try:
@@ -96,7 +98,9 @@ class Operations:
         expires = datetime.now(UTC) + timedelta(seconds=ttl)
         value = {"agent": agent, "expires": expires.isoformat()}
         await self.store.create(Key(JOIN_TOKENS, "", secret_hash(secret)), value)
-        token = JoinToken(api, xds, bundle.trust_domain.name, self.authority.active_root_hash, agent, secret)
+        token = JoinToken(
+            api, xds, bundle.trust_domain.name, self.authority.active_root_hash, agent, secret, sidecars
+        )
         log.info("token.created", agent=agent, by=caller.name if caller else "")
         await self._on_record("create", caller, "jointokens", agent, {"expires": value["expires"]})
         return {"token": token.encode(), "agent": agent, "expires": expires.isoformat(timespec="seconds")}
@@ -174,8 +178,9 @@ class Operations:
 
     async def where(self, _body: Any, _caller: Caller | None) -> Any:
         """How agents and sidecars reach this server, and of which trust domain it is."""
-        api, xds = self.addresses()
-        return {"api": api, "xds": xds, "trustDomain": self.authority.trust_domain.name}
+        api, xds, sidecars = self.addresses()
+        found = {"api": api, "xds": xds, "trustDomain": self.authority.trust_domain.name}
+        return {**found, "sidecars": sidecars} if sidecars else found
 
     async def proxies(self, _body: Any, _caller: Caller | None) -> Any:
         """What each sidecar holds, as the ledger knows it."""

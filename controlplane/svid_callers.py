@@ -16,8 +16,9 @@ from ca import check, jwt_svid, verify
 from ca.errors import JwtError, SpiffeIdError
 from ca.revocation import serial_text
 from ca.service import CertificateAuthority
-from ca.spiffe_id import SpiffeId, server_id
+from ca.spiffe_id import SpiffeId, server_id, xds_id
 from controlplane.access import Caller
+from xds.peer import Peer
 
 WORKLOADS: Final = "pylis:workloads"
 AGENTS: Final = "pylis:agents"
@@ -61,9 +62,21 @@ class SvidCallers:
         """Of a certificate that was verified already; None when it is cut off."""
         return self._caller(identity, serial)
 
-    def _caller(self, identity: SpiffeId, serial: str) -> Caller | None:
-        if self._is_revoked(identity, serial):
+    def peer(self, chain_pem: bytes) -> Peer | None:
+        """Whose chain that is (PEM, leaf first); None when the bundle of this moment does not vouch for it."""
+        try:
+            certificates = x509.load_pem_x509_certificates(chain_pem)
+            if verify.svid_problems(certificates, self._authority.bundle, self._clock()):
+                return None
+            leaf = certificates[0]
+            identity = check.spiffe_id(leaf)
+        except (SpiffeIdError, *check.UNREADABLE):
             return None
+        return Peer(identity, leaf.not_valid_after_utc, serial_text(leaf.serial_number))
+
+    def _caller(self, identity: SpiffeId, serial: str) -> Caller | None:
+        if self._is_revoked(identity, serial) or identity == xds_id(self._authority.trust_domain):
+            return None  # a process that holds sidecars' connections asks nothing of the API
         return Caller(str(identity), (AGENTS if identity.is_reserved else WORKLOADS,), account_of(identity))
 
 

@@ -38,6 +38,8 @@ NOT_PROXYLESS: Final = (
     'say "proxyless": true in the annotation pylis.io/sidecar of its WorkloadEntry'
 )
 CROWDED: Final = f"a node may have {MAX_STREAMS} streams: the oldest goes"
+EXPIRED: Final = "the certificate of this connection has expired"
+STOPPING: Final = "the control plane is stopping"
 REVOKED: Final = "quarantine: this identity or certificate is cut off"
 
 log = structlog.get_logger()
@@ -111,7 +113,9 @@ class Desk(Protocol):
 
     def heard(self, session: Session, event: Event) -> None: ...
 
-    def sent(self, type_url: str, size: int) -> None: ...
+    def sent(self, type_url: str, size: int) -> None:
+        """A response of that many bytes."""
+        ...
 
     def settled(self, session: Session, refused: Mapping[str, tuple[str, ...]]) -> None:
         """The proxy holds, or has refused, all of the newest."""
@@ -249,8 +253,8 @@ class MeshDesk:
                 self._ledger.nacked(session.node_id, type_url, message, self._now())
                 log.warning("proxy.nacked", node=session.node_id, type=type_url, message=message)
 
-    def sent(self, type_url: str, size: int) -> None:
-        self.meter.sent(type_url, size)
+    def sent(self, type_url: str, size: int, responses: int = 1) -> None:
+        self.meter.sent(type_url, size, responses)
 
     def settled(self, session: Session, refused: Mapping[str, tuple[str, ...]]) -> None:
         self.meter.settled(session.node_id, monotonic(), refused=bool(refused))

@@ -39,8 +39,9 @@ class Meter:
     def disconnected(self, node_id: str) -> None:
         self._since.pop(node_id, None)
 
-    def sent(self, type_url: str, size: int) -> None:
-        self._sent[type_url] += 1
+    def sent(self, type_url: str, size: int, responses: int = 1) -> None:
+        """`size`: bytes of all of them."""
+        self._sent[type_url] += responses
         self._bytes[type_url] += size
 
     def nacked(self, type_url: str) -> None:

@@ -20,6 +20,8 @@ from typing import Any, Final
 import grpc
 
 HANDSHAKE_SECONDS: Final = 10.0
+_CHUNK: Final = 65_536
+_END: Final = "-----END CERTIFICATE-----"
 HOLD_SECONDS: Final = 5.0  # far longer than a handshake takes to get from looking up to holding
 
 
@@ -38,8 +40,10 @@ class PortCredentials:
     A handshake that meets a changed `identity()` starts a refresh by itself.
     """
 
-    def __init__(self, identity: Callable[[], ServerIdentity]) -> None:
+    def __init__(self, identity: Callable[[], ServerIdentity], *, is_shared: bool = False) -> None:
+        """`is_shared`: other processes answer at the same address, each by a certificate of its own."""
         self._identity = identity
+        self._is_shared = is_shared
         self._given = identity()
         self._next: ServerIdentity | None = None
         self._lock = threading.Lock()
@@ -108,38 +112,66 @@ class PortCredentials:
             await self.refresh()
 
     async def _begin_handshake(self) -> asyncio.StreamWriter:
-        """A connection to our own port whose handshake has been answered and is not finished."""
+        """A connection to our own port whose handshake has been answered and is not finished.
+
+        Where the port is shared, the kernel chooses who answers: it is tried until that is us.
+        """
         if self._address is None:
             raise OSError("the port is not bound")
         async with asyncio.timeout(HANDSHAKE_SECONDS):
-            reader, writer = await asyncio.open_connection(*self._address)
-            self._open.add(writer)
-            answer = b""
-            try:
-                writer.write(_client_hello())
-                answer = await reader.read(1)
-            finally:
-                if not answer:
-                    self._end(writer)
-            if not answer:
-                raise ConnectionResetError("the port closed the connection")
-            return writer
+            while True:
+                writer, presented = await self._greet(*self._address)
+                if not self._is_shared or presented in map(
+                    _leaf, (self._given.chain, self._identity().chain)
+                ):
+                    return writer
+                self._end(writer)
+
+    async def _greet(self, host: str, port: int) -> tuple[asyncio.StreamWriter, bytes]:
+        """And the certificate (DER) that was presented; none is read where the port is ours alone."""
+        reader, writer = await asyncio.open_connection(host, port)
+        self._open.add(writer)
+        connection, incoming, outgoing = _client()
+        answered, presented = False, b""
+        try:
+            writer.write(outgoing.read())
+            while data := await reader.read(_CHUNK if self._is_shared else 1):
+                answered = True
+                if not self._is_shared:
+                    break
+                incoming.write(data)
+                # what this adds to `outgoing` is never sent: the handshake stays unfinished
+                with contextlib.suppress(ssl.SSLWantReadError):
+                    connection.do_handshake()
+                    presented = connection.getpeercert(binary_form=True) or b""
+                    break
+        finally:
+            if not answered:
+                self._end(writer)
+        if not answered:
+            raise ConnectionResetError("the port closed the connection")
+        return writer, presented
 
     def _end(self, writer: asyncio.StreamWriter) -> None:
         self._open.discard(writer)
         writer.close()
 
 
-def _client_hello() -> bytes:
+def _client() -> tuple[ssl.SSLObject, ssl.MemoryBIO, ssl.MemoryBIO]:
+    """One that has said hello: to what goes in, and from what is to be sent."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE  # nothing is sent or believed: the handshake ends here
     context.set_alpn_protocols(["h2"])
-    outgoing = ssl.MemoryBIO()
-    connection = context.wrap_bio(ssl.MemoryBIO(), outgoing)
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    connection = context.wrap_bio(incoming, outgoing)
     with contextlib.suppress(ssl.SSLWantReadError):
         connection.do_handshake()
-    return outgoing.read()
+    return connection, incoming, outgoing
+
+
+def _leaf(chain: bytes) -> bytes:
+    return ssl.PEM_cert_to_DER_cert(chain.decode("ascii").partition(_END)[0] + _END)
 
 
 def _configuration(identity: ServerIdentity) -> Any:

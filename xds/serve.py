@@ -20,7 +20,7 @@ import grpc
 
 from xds import health
 from xds.allocator import share_arenas
-from xds.desk import SPREAD_SECONDS, Claim, ConfigSource, Desk, MeshDesk, Session
+from xds.desk import EXPIRED, SPREAD_SECONDS, STOPPING, Claim, ConfigSource, Desk, MeshDesk, Session
 from xds.errors import ProtocolError, RefusedError, SchemaError
 from xds.ledger import Ledger
 from xds.peer import Peer
@@ -31,8 +31,6 @@ from xds.snapshot import Snapshot
 
 _SWITCH_SECONDS: Final = 0.001  # how long a compilation in another thread may keep the loop waiting at a time
 STUCK_SECONDS: Final = 5.0  # for a stream that is ended and whose peer does not take even that
-STOPPING: Final = "the control plane is stopping"
-EXPIRED: Final = "the certificate of this connection has expired"
 OPTIONS: Final = (
     ("grpc.http2.bdp_probe", 0),  # measured: with the gc thresholds below half the CPU of a push
     ("grpc.max_receive_message_length", 4 * 1024 * 1024),
@@ -43,7 +41,6 @@ OPTIONS: Final = (
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
-    ("grpc.so_reuseport", 0),  # a taken port is an error, not a second server
 )
 
 
@@ -64,8 +61,9 @@ def peer_of(context: Any) -> Peer | None:
 
 
 def _chain_of(context: Any) -> bytes:
+    """PEM, leaf first: of a server's peers grpc keeps the leaf out of the chain."""
     auth: dict[str, list[bytes]] = context.auth_context()
-    return b"".join(auth.get("x509_pem_cert_chain", []))
+    return b"".join((*auth["x509_pem_cert"], *auth.get("x509_pem_cert_chain", [])))
 
 
 class Port:
@@ -79,10 +77,15 @@ class Port:
         extra_handlers: Sequence[grpc.GenericRpcHandler] = (),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         stuck_seconds: float = STUCK_SECONDS,
+        *,
+        is_shared: bool = False,
     ) -> None:
+        """`is_shared`: other processes may listen at the same address."""
         self._stuck_seconds = stuck_seconds
         self._address = address
-        self._credentials = PortCredentials(identity)
+        self._credentials = PortCredentials(identity, is_shared=is_shared)
+        # a taken port is an error, not a second server
+        self._options = (*OPTIONS, ("grpc.so_reuseport", int(is_shared)))
         self._desk = desk
         self._extra = extra_handlers
         self._now = now
@@ -94,7 +97,7 @@ class Port:
         share_arenas()
         gc.set_threshold(100_000, 50, 1000)
         sys.setswitchinterval(_SWITCH_SECONDS)
-        self._server = grpc.aio.server(options=OPTIONS)
+        self._server = grpc.aio.server(options=self._options)
         handlers = {
             method: self._handler(service) for method, service in SERVICES.items()
         } | health.handlers()

@@ -76,7 +76,7 @@ class DockerAgent:
             WorkloadApi(self._holdings, attestation, Tokens(self._holdings, self._link.jwt), self._stopping),
         ]
         self._socket = SocketServer(services, self._stopping, self._holdings.announce)
-        self._relay = Relay(config.run / "xds.sock", lambda: self._node.xds)
+        self._relay = Relay(config.run / "xds.sock", lambda: self._node.sidecars or self._node.xds)
 
     async def run(self) -> None:
         """Until SIGTERM or SIGINT. Sidecars of running containers stay, and go on."""

@@ -62,7 +62,7 @@ def files(host: Host, token: JoinToken, programs: Programs) -> tuple[File, ...]:
 
 
 def _sidecar(host: Host, token: JoinToken) -> Sidecar:
-    address, _, port = token.xds.rpartition(":")
+    address, _, port = (token.sidecars or token.xds).rpartition(":")
     return Sidecar(
         host.namespace, host.name, host.service_account, token.trust_domain, address.strip("[]"), int(port),
         AGENT_SOCKET, ADMIN_SOCKET, mark=rules.MARK,

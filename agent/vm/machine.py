@@ -86,8 +86,9 @@ class Machine:
             return f"the agent has not joined: journalctl -u {units.AGENT}"
         if not status.get("connected"):
             return f"the agent is not connected ({status.get('error')}): journalctl -u {units.AGENT}"
-        if not _reaches(token.xds):
-            return f"no new connection leads to the control plane at {token.xds}"
+        for address in dict.fromkeys((token.xds, token.sidecars or token.xds)):
+            if not _reaches(address):
+                return f"no new connection leads to the control plane at {address}"
         if not self._listens():
             return f"Envoy has no configuration: is {self.at(RESOURCES)} applied? journalctl -u {units.ENVOY}"
         return ""

@@ -25,7 +25,9 @@ _ADDRESS: Final = re.compile(r"[^\s/@]+:[0-9]{1,5}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class JoinToken:
-    """`api` and `xds` are `host:port`; `root_hash` is SHA-256 hex of the root's DER.
+    """`api`, `xds` and `sidecars` are `host:port`; `root_hash` is SHA-256 hex of the root's DER.
+
+    `sidecars`: where sidecars connect, if not where agents do ("").
 
     Without `agent` and `secret` it is an invitation: it says where the mesh is and how to know it, and the agent
     proves itself by another method. An invitation is no secret, and can be used by many.
@@ -37,9 +39,12 @@ class JoinToken:
     root_hash: str
     agent: str
     secret: str = field(repr=False)
+    sidecars: str = ""
 
     def encode(self) -> str:
         body = [self.api, self.xds, self.trust_domain, self.root_hash, self.agent, self.secret]
+        if self.sidecars:
+            body.append(self.sidecars)
         text = json.dumps(body, separators=(",", ":")).encode()
         return _PREFIX + base64.urlsafe_b64encode(text).rstrip(b"=").decode("ascii")
 
@@ -56,7 +61,7 @@ class JoinToken:
             )
         except (ValueError, binascii.Error, RecursionError) as error:
             raise TokenError("this join token is damaged: copy it whole") from error
-        if not isinstance(body, list) or len(cast("list[Any]", body)) != 6:
+        if not isinstance(body, list) or len(cast("list[Any]", body)) not in (6, 7):
             raise TokenError("this join token is of another version")
         parts = cast("list[Any]", body)
         if not all(isinstance(part, str) for part in parts) or not all(parts[:4]):
@@ -72,6 +77,7 @@ class JoinToken:
             _HASH.fullmatch(token.root_hash)
             and _ADDRESS.fullmatch(token.api)
             and _ADDRESS.fullmatch(token.xds)
+            and (len(parts) == 6 or _ADDRESS.fullmatch(token.sidecars))
         ):
             raise TokenError("this join token is damaged: copy it whole")
         return token

@@ -44,7 +44,9 @@ def bench() -> None:
     "to an API then, only connected: for other control planes that speak delta ADS.",
 )
 @click.option(
-    "--server-name", default="server.pylis.internal", show_default=True, help="In the xDS port's certificate."
+    "--server-name",
+    default="",
+    help="In the xDS port's certificate.  [default: server.pylis.internal, or a worker's]",
 )
 @options
 def xds(client: Callable[[], Client], identities: Path | None, xds: str, **chosen: Any) -> None:

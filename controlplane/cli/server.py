@@ -51,6 +51,20 @@ if TYPE_CHECKING:
     envvar="PYLIS_XDS",
     help="Where sidecars and agents connect.",
 )
+@click.option(
+    "--xds-workers",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0, 64),
+    envvar="PYLIS_XDS_WORKERS",
+    help="So many processes hold the sidecars' connections, at an address of their own (--sidecars).",
+)
+@click.option(
+    "--sidecars",
+    default="",
+    envvar="PYLIS_SIDECARS",
+    help="Where sidecars connect when there are workers; agents stay at --xds.  [default: the port after --xds]",
+)
 @click.option("--trust-domain", default="cluster.local", show_default=True, envvar="PYLIS_TRUST_DOMAIN")
 @click.option(
     "--root-namespace",
@@ -135,7 +149,7 @@ if TYPE_CHECKING:
 )
 @authority_options
 def server(
-    data_dir: Path, store: str, api: str, xds: str, trust_domain: str, root_namespace: str,
+    data_dir: Path, store: str, api: str, xds: str, xds_workers: int, sidecars: str, trust_domain: str, root_namespace: str,
     path_normalization: str, mesh_config: Path | None, access_log: str, advertise: str, jwt_issuer: str,
     node_attestation: Path | None, people: Path | None,
     container_agents: tuple[str, ...], join_socket: Path | None, envelope_key: str, envelope_key_file: Path | None,
@@ -155,6 +169,7 @@ def server(
     from controlplane.settings_file import SettingsError
     from controlplane.store.port import UnusableError
     from policies.workload import MeshSettings, PathNormalization
+    from xds.errors import WorkersError
     from xds.plan import AccessLog
 
     structlog.configure(
@@ -175,7 +190,13 @@ def server(
             TrustDomain.parse(domain)
         except SpiffeIdError as error:
             raise Failure(f"trust domain {domain!r}: {error}") from error
-    for option, address in (("--api", api), ("--xds", xds)):
+    if sidecars and not xds_workers:
+        raise Failure("--sidecars is where workers listen", hint="add --xds-workers 2, or leave it out")
+    for option, address in (
+        ("--api", api),
+        ("--xds", xds),
+        *((("--sidecars", sidecars),) if sidecars else ()),
+    ):
         host, _, port = address.rpartition(":")
         if not host or not port.isdigit() or int(port) > 65535:
             raise Failure(
@@ -184,6 +205,9 @@ def server(
     if jwt_issuer and not _is_issuer(jwt_issuer):
         text = f"--jwt-issuer {jwt_issuer!r} is no https URL without query, fragment or slash at its end"
         raise Failure(text, hint="for example https://oidc.example.org")
+    if xds_workers and not sidecars:
+        host, _, port = xds.rpartition(":")
+        sidecars = f"{host}:{int(port) + 1 if int(port) else 0}"
     store = store or f"sqlite:///{data_dir / 'store.db'}"
     if store != main.MEMORY_STORE and not store.startswith(("sqlite:///", "postgresql://", "postgres://")):
         text = f"--store {store.partition(':')[0]}:… is not served"
@@ -209,18 +233,26 @@ def server(
         envelope_key,
         envelope_key_file,
         people,
+        xds_workers=xds_workers,
+        sidecars=sidecars,
     )
 
-    def ready(api_address: str, xds_address: str) -> None:
-        click.echo(
-            f"ready  api https://{api_address}  xds {xds_address}  trust domain {settings.trust_domain}"
-        )
+    def ready(api_address: str, xds_address: str, sidecars_address: str) -> None:
+        where = f"xds {xds_address}" + (f"  sidecars {sidecars_address}" if sidecars_address else "")
+        click.echo(f"ready  api https://{api_address}  {where}  trust domain {settings.trust_domain}")
         click.echo(f"kubeconfig and admin token: {data_dir}", err=True)
         sys.stdout.flush()
 
     try:
         _run(main.run(config, ready))
-    except (main.PortTakenError, SettingsError, AuthorityError, KeystoreError, UnusableError) as error:
+    except (
+        main.PortTakenError,
+        SettingsError,
+        AuthorityError,
+        KeystoreError,
+        UnusableError,
+        WorkersError,
+    ) as error:
         raise Failure(str(error)) from error
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import aiohttp
 
+from ca.service import SERVER_DNS_NAME, XDS_DNS_NAME
 from ca.spiffe_id import TrustDomain
 from controlplane.cli.client import Client
 from controlplane.load.fleet import Fleet, Identity
@@ -52,7 +53,10 @@ async def _whole(api: Api, wanted: Wanted) -> dict[str, Any]:
     await api.create([mesh.mesh_wide(wanted.root_namespace)])
     await api.create(mesh.unrelated(number) for number in range(wanted.policies))
     identities = await api.identities(list(mesh.nodes()), ttl_seconds=12 * 3600)
-    fleet = Fleet(wanted.xds or str(bundle["xds"]), identities, server_name=wanted.server_name)
+    where, name = wanted.xds or str(bundle["xds"]), wanted.server_name or SERVER_DNS_NAME
+    if not wanted.xds and "sidecars" in bundle:
+        where, name = str(bundle["sidecars"]), wanted.server_name or XDS_DNS_NAME
+    fleet = Fleet(where, identities, server_name=name)
     measure, found = Measure(fleet, wanted.server_pid), Measurements()
     found.add("sidecars", len(identities))
     found.add("idle", {"serverResidentMB": round(measure.usage().resident_bytes / 1e6, 1)})
@@ -82,7 +86,7 @@ async def connect_only(directory: Path, xds: str, server_name: str, pid: int) ->
         ]
     except OSError as error:
         raise BenchError(f"{directory} holds no identities: {error}") from error
-    fleet = Fleet(xds, identities, server_name=server_name)
+    fleet = Fleet(xds, identities, server_name=server_name or SERVER_DNS_NAME)
     measure, found = Measure(fleet, pid), Measurements()
     found.add("sidecars", len(identities))
     found.add("coldStart", await measure.cold_start())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import os
 import ssl
 from collections.abc import Iterable, Sequence
@@ -28,22 +29,28 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Of a process, all threads: CPU seconds since it started, resident bytes now."""
+    """Of a process with those it started, all threads: CPU seconds since they started, resident bytes now."""
 
     cpu_seconds: float
     resident_bytes: int
 
     @classmethod
     def of(cls, pid: int) -> Usage:
-        """Source: /proc/PID/task/*/schedstat (nanoseconds on a CPU), /proc/PID/statm."""
-        spent = 0
+        """Source: /proc/PID/task/*/schedstat (nanoseconds on a CPU), …/children, /proc/PID/statm."""
+        spent, children = 0, list[int]()
         for task in Path(f"/proc/{pid}/task").iterdir():
             try:
                 spent += int((task / "schedstat").read_text().split()[0])
+                children += map(int, (task / "children").read_text().split())
             except OSError:
                 continue  # that thread has just ended
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-        return cls(spent / 1e9, pages * os.sysconf("SC_PAGE_SIZE"))
+        found = cls(spent / 1e9, pages * os.sysconf("SC_PAGE_SIZE"))
+        for child in children:
+            with contextlib.suppress(OSError):  # that process has just ended
+                more = cls.of(child)
+                found = cls(found.cpu_seconds + more.cpu_seconds, found.resident_bytes + more.resident_bytes)
+        return found
 
 
 class Api:

@@ -27,6 +27,7 @@ class RunningServer:
         self.kubeconfig = self.data_dir / "kubeconfig"
         self._arguments = arguments
         self._api = self._xds = "127.0.0.1:0"
+        self._sidecars = ""
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -56,6 +57,7 @@ class RunningServer:
         words = line.decode().split()
         self._api = words[words.index("api") + 1].removeprefix("https://")
         self._xds = words[words.index("xds") + 1]
+        self._sidecars = words[words.index("sidecars") + 1] if "sidecars" in words else self._xds
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         if self._process is None:
@@ -73,6 +75,17 @@ class RunningServer:
     def xds(self) -> str:
         """`host:port`."""
         return self._xds
+
+    @property
+    def sidecars(self) -> str:
+        """`host:port`: the workers', where there are any."""
+        return self._sidecars
+
+    def children(self) -> list[int]:
+        """Processes that it started."""
+        assert self._process is not None
+        tasks = Path(f"/proc/{self._process.pid}/task").iterdir()
+        return [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
 
     @property
     def token(self) -> str:

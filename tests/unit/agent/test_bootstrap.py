@@ -38,10 +38,11 @@ def test_configuration_comes_by_delta_ads_from_the_control_plane() -> None:
     assert dynamic["lds_config"] == dynamic["cds_config"] == {"ads": {}, "resource_api_version": "V3"}
 
 
-def test_only_the_control_plane_itself_is_believed() -> None:
+def test_only_the_control_plane_and_its_workers_are_believed() -> None:
     validation = tls(bootstrap(a_sidecar()))["combined_validation_context"]
     assert validation["default_validation_context"]["match_typed_subject_alt_names"] == [
-        {"san_type": "URI", "matcher": {"exact": "spiffe://example.org/pylis/server"}}
+        {"san_type": "URI", "matcher": {"exact": "spiffe://example.org/pylis/server"}},
+        {"san_type": "URI", "matcher": {"exact": "spiffe://example.org/pylis/xds"}},
     ]
     assert validation["validation_context_sds_secret_config"]["name"] == names.BUNDLE_SECRET
 

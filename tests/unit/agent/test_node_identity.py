@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import ssl
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,19 @@ def test_it_is_what_it_was_after_a_restart(mesh: Any, tmp_path: Path) -> None:
     assert (again.agent, again.xds, again.chain) == (node.agent, node.xds, node.chain)
     assert again.bundle.root_hashes == node.bundle.root_hashes
     assert again.key.private_numbers() == node.key.private_numbers()
+
+
+def test_where_sidecars_connect_is_kept_and_files_of_before_do_not_say(mesh: Any, tmp_path: Path) -> None:
+    node_identity.save(replace(mesh.node(), sidecars="127.0.0.1:15013"), tmp_path)
+    again = node_identity.load(tmp_path)
+    assert again is not None
+    assert again.sidecars == "127.0.0.1:15013"
+    (path,) = tmp_path.iterdir()
+    before = {name: value for name, value in json.loads(path.read_text()).items() if name != "sidecars"}
+    path.write_text(json.dumps(before))
+    again = node_identity.load(tmp_path)
+    assert again is not None
+    assert again.sidecars == ""
 
 
 def test_only_its_owner_can_read_it(mesh: Any, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from ca.keys import KeyType
 from ca.keystore import FileKeystore, Keystore, MemoryKeystore
 from ca.registrations import Registration
 from ca.rotation import Family, Status
-from ca.service import SERVER_DNS_NAME, CertificateAuthority
+from ca.service import SERVER_DNS_NAME, XDS_DNS_NAME, CertificateAuthority
 from ca.spiffe_id import SpiffeId, TrustDomain, workload_id
 from ca.verify import svid_problems
 
@@ -98,6 +98,7 @@ def test_names_come_from_who_asks() -> None:
     assert names(authority.issue_server(a_csr(), ["mesh"], ["10.0.0.1"])) == [
         "spiffe://example.org/pylis/server", "mesh", "localhost", SERVER_DNS_NAME, "10.0.0.1", "127.0.0.1"
     ]  # fmt: skip
+    assert names(authority.issue_xds(a_csr())) == ["spiffe://example.org/pylis/xds", XDS_DNS_NAME]
 
 
 def test_a_jwt_svid_is_valid_under_its_bundle_and_of_a_registered_name() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from agent import rules
@@ -29,6 +30,13 @@ def test_the_sidecar_marks_its_connections() -> None:
     option = bootstrap["cluster_manager"]["upstream_bind_config"]["socket_options"][0]
     assert (option["name"], option["int_value"]) == (36, rules.MARK)
     assert bootstrap["node"]["id"] == "shop/orders-1"
+
+
+def test_the_sidecar_connects_where_the_token_says() -> None:
+    for sidecars, port in (("", 15012), ("10.0.0.1:15013", 15013)):
+        made = files(a_host(in_slice=True), replace(JOINING, sidecars=sidecars), PROGRAMS)
+        (text,) = [file.text for file in made if file.path == BOOTSTRAP]
+        assert f'"port_value": {port}' in text
 
 
 def test_uninstall_knows_every_place() -> None:

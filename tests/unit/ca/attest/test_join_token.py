@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import astuple, replace
 
 import pytest
 
@@ -19,6 +20,12 @@ def test_a_token_survives_the_way_to_the_agent() -> None:
     assert JoinToken.decode(f"  {TOKEN.encode()}\n") == TOKEN
 
 
+def test_a_token_may_say_where_sidecars_connect() -> None:
+    token = replace(TOKEN, sidecars="127.0.0.1:15013")
+    assert JoinToken.decode(token.encode()) == token
+    assert len(token.encode()) > len(TOKEN.encode())
+
+
 def test_a_token_is_one_word_of_harmless_characters() -> None:
     assert set(TOKEN.encode()) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.")
 
@@ -26,7 +33,8 @@ def test_a_token_is_one_word_of_harmless_characters() -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "pylis1.", "pylis2.AAAA", "pylis1.!!!", TOKEN.encode()[:-7], coded({}), coded([1, 2, 3, 4, 5, 6]),
-     coded(["a", "b", "Not A Domain", "d", "e", "f"]), coded(["a"] * 5), "pylis1." + "A" * 9000],
+     coded(["a", "b", "Not A Domain", "d", "e", "f"]), coded(["a"] * 5),
+     replace(TOKEN, sidecars="no port").encode(), coded([*astuple(TOKEN)[:6], ""]), coded([*astuple(TOKEN)[:6], "h:1", "h:2"]), "pylis1." + "A" * 9000],
 )  # fmt: skip
 def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(TokenError):

@@ -1,0 +1,3 @@
+from xds.workers.process import main
+
+main()

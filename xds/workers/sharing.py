@@ -1,0 +1,127 @@
+"""Snapshots for many streams over one channel: a resource's bytes travel once, then it is a number. Without I/O.
+
+`Shelf` stands at the server, `Copies` at the worker; what one says the other is told, in order. Both forget a resource
+when no stream there holds it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from xds.errors import FrameError
+from xds.snapshot import Resource, Snapshot
+from xds.workers.frames import Drop, Offer, Shelve
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    names: Mapping[str, Resource]
+    numbers: tuple[int, ...]
+
+
+_NOTHING: Final = _Told({}, ())
+
+
+class Shelf:
+    """What one worker has of each stream's snapshot."""
+
+    def __init__(self) -> None:
+        self._number: dict[Resource, int] = {}
+        self._resource: dict[int, Resource] = {}
+        self._holders: Counter[int] = Counter()  # streams
+        self._told: dict[int, dict[str, _Told]] = {}
+        self._counts: Counter[int] = Counter()
+        self._next = 0
+
+    def offer(self, stream: int, snapshot: Snapshot) -> list[Shelve | Offer | Drop]:
+        """In this order; what is equal to what the stream was offered before is not said again."""
+        told = self._told.setdefault(stream, {})
+        frames: list[Shelve | Offer | Drop] = []
+        changed: dict[str, tuple[int, ...]] = {}
+        left: list[int] = []
+        for type_url, names in snapshot.by_type.items():
+            before = told.get(type_url, _NOTHING)
+            if before.names is names:
+                continue
+            numbers = tuple(self._shelve(resource, frames) for resource in names.values())
+            self._holders.update(numbers)
+            left += before.numbers
+            told[type_url] = _Told(names, numbers)
+            if numbers != before.numbers:
+                changed[type_url] = numbers
+        gone = tuple(t for t in told if t not in snapshot.by_type)
+        for type_url in gone:
+            left += told.pop(type_url).numbers
+        self._counts[stream] += 1
+        frames.append(Offer(stream, self._counts[stream], changed, gone))
+        return [*frames, *self._leave(left)]
+
+    def count(self, stream: int) -> int:
+        """Of the offers to it so far."""
+        return self._counts[stream]
+
+    def close(self, stream: int) -> list[Drop]:
+        told = self._told.pop(stream, {})
+        self._counts.pop(stream, None)
+        return self._leave([number for one in told.values() for number in one.numbers])
+
+    def __len__(self) -> int:
+        return len(self._number)
+
+    def _shelve(self, resource: Resource, frames: list[Shelve | Offer | Drop]) -> int:
+        number = self._number.get(resource)
+        if number is None:
+            self._next += 1
+            number = self._number[resource] = self._next
+            self._resource[number] = resource
+            r = resource
+            frames.append(Shelve(number, r.type_url, r.name, r.version, r.body))
+        return number
+
+    def _leave(self, numbers: Iterable[int]) -> list[Drop]:
+        left = list(numbers)
+        self._holders.subtract(left)
+        gone = tuple(number for number in dict.fromkeys(left) if self._holders[number] <= 0)
+        for number in gone:
+            del self._holders[number]
+            del self._number[self._resource.pop(number)]
+        return [Drop(gone)] if gone else []
+
+
+class Copies:
+    """What the worker was told. Raises FrameError at what cannot follow from that."""
+
+    def __init__(self) -> None:
+        self._resources: dict[int, Resource] = {}
+        self._snapshots: dict[int, Snapshot] = {}
+
+    def shelve(self, frame: Shelve) -> None:
+        self._resources[frame.number] = Resource(frame.type_url, frame.name, frame.body, frame.version)
+
+    def drop(self, frame: Drop) -> None:
+        for number in frame.numbers:
+            self._resources.pop(number, None)
+
+    def offer(self, frame: Offer) -> None:
+        before = self._snapshots.get(frame.stream, Snapshot())
+        by_type = {t: names for t, names in before.by_type.items() if t not in frame.gone}
+        try:
+            for type_url, numbers in frame.changed.items():
+                resources = [self._resources[number] for number in numbers]
+                by_type[type_url] = {resource.name: resource for resource in resources}
+        except KeyError as error:
+            raise FrameError(f"a resource that was never shelved: {error}") from error
+        self._snapshots[frame.stream] = Snapshot(by_type)
+
+    def snapshot(self, stream: int) -> Snapshot:
+        """What it should hold; empty before the first offer."""
+        return self._snapshots.get(stream, Snapshot())
+
+    def close(self, stream: int) -> None:
+        self._snapshots.pop(stream, None)
+
+    def __len__(self) -> int:
+        return len(self._resources)
