@@ -10,9 +10,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
+from weakref import WeakValueDictionary
 
 from xds.errors import FrameError
-from xds.snapshot import Resource, Snapshot
+from xds.snapshot import Resource, Snapshot, Table
 from xds.workers.frames import Drop, Offer, Shelve
 
 
@@ -97,6 +98,7 @@ class Copies:
     def __init__(self) -> None:
         self._resources: dict[int, Resource] = {}
         self._snapshots: dict[int, Snapshot] = {}
+        self._tables: WeakValueDictionary[tuple[int, ...], Table] = WeakValueDictionary()
 
     def shelve(self, frame: Shelve) -> None:
         self._resources[frame.number] = Resource(frame.type_url, frame.name, frame.body, frame.version)
@@ -110,11 +112,17 @@ class Copies:
         by_type = {t: names for t, names in before.by_type.items() if t not in frame.gone}
         try:
             for type_url, numbers in frame.changed.items():
-                resources = [self._resources[number] for number in numbers]
-                by_type[type_url] = {resource.name: resource for resource in resources}
+                by_type[type_url] = self._table(numbers)
         except KeyError as error:
             raise FrameError(f"a resource that was never shelved: {error}") from error
         self._snapshots[frame.stream] = Snapshot(by_type)
+
+    def _table(self, numbers: tuple[int, ...]) -> Table:
+        """Streams of replicas share it."""
+        table = self._tables.get(numbers)
+        if table is None:
+            table = self._tables[numbers] = Table.of(self._resources[number] for number in numbers)
+        return table
 
     def snapshot(self, stream: int) -> Snapshot:
         """What it should hold; empty before the first offer."""

@@ -48,6 +48,7 @@ def test_a_resource_of_many_streams_travels_once() -> None:
     second = both.offer(2, a_resource("a"), a_resource("b"))
     assert [type(frame) for frame in first] == [Shelve, Shelve, Offer]
     assert [type(frame) for frame in second] == [Offer]
+    assert both.copies.snapshot(1).resources(CLUSTER) is both.copies.snapshot(2).resources(CLUSTER)
     assert (
         both.copies.snapshot(1) == both.copies.snapshot(2) == Snapshot.of([a_resource("a"), a_resource("b")])
     )
