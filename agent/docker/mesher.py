@@ -56,7 +56,7 @@ class Meshed:
 
 
 class Mesher:
-    """`report` is told all workloads; `changed` is called after each look."""
+    """`report` is told all workloads; `changed` is called after each look. `load(pid, address)` loads the rules."""
 
     def __init__(
         self,
@@ -65,7 +65,9 @@ class Mesher:
         holdings: Holdings,
         report: Callable[[tuple[FoundWorkload, ...]], None],
         changed: Callable[[], None],
+        load: Callable[[int, str], None] = namespace.load,
     ) -> None:
+        self._load = load
         self._engine = engine
         self._node = node
         self._holdings = holdings
@@ -74,6 +76,7 @@ class Mesher:
         self._wake = asyncio.Event()
         self._ruled: dict[str, str] = {}  # container id → the life of it whose rules are loaded
         self._known: dict[str, frozenset[str]] = {}  # container id → selectors of its processes
+        self._ended = threading.Event()
         self._in_hand: set[asyncio.Future[None]] = set()  # what the engine is asked to make or remove
         self.meshed: dict[str, Meshed] = {}
         self.unfit: tuple[Unfit, ...] = ()
@@ -87,6 +90,12 @@ class Mesher:
         """Until cancelled."""
         loop = asyncio.get_running_loop()
         threading.Thread(target=self._listen, args=(loop,), daemon=True, name="engine-events").start()
+        try:
+            await self._keep()
+        finally:
+            self._ended.set()
+
+    async def _keep(self) -> None:
         pause = 0.0
         while True:
             self._wake.clear()
@@ -155,7 +164,7 @@ class Mesher:
         if self._ruled.get(app.id) == app.started:
             return ""
         try:
-            namespace.load(app.pid, addresses(app)[0])
+            self._load(app.pid, addresses(app)[0])
         except NamespaceError as error:
             log.warning("rules.failed", container=app.name, error=str(error))
             return str(error)
@@ -238,8 +247,7 @@ class Mesher:
 
     def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
         """A thread of its own: the engine's events, again and again."""
-        pause = threading.Event()
-        while True:
+        while not self._ended.is_set():
             try:
                 for what, container, labels in self._engine.events():
                     if what == "start" and is_app(labels, self._node.mesh):
@@ -249,7 +257,7 @@ class Mesher:
                 log.info("engine.events", error=str(error))
             except RuntimeError:
                 return  # the loop has ended
-            pause.wait(FAILED_SECONDS)
+            self._ended.wait(FAILED_SECONDS)
 
     def _rule_early(self, container: str) -> None:
         try:

@@ -107,7 +107,7 @@ class DockerAgent:
         if self._config.join_socket is None:
             return None
         try:
-            return await _fresh(self._config)
+            return await fresh(self._config)
         except AttestError as error:
             log.warning("agent.cannot_join", error=str(error))
             return None
@@ -135,15 +135,15 @@ def _save(node: NodeIdentity, directory: Path) -> None:
         log.warning("identity.not_saved", error=error.strerror)
 
 
-async def _fresh(config: DockerConfig) -> NodeIdentity:
+async def fresh(config: DockerConfig) -> NodeIdentity:
     """A new identity by a token of the join socket, or the one that was given. Raises: AttestError."""
-    token = await _ask(config.join_socket) if config.join_socket is not None else config.token
+    token = await ask_join_socket(config.join_socket) if config.join_socket is not None else config.token
     if token is None:
         raise AttestError("this agent has not joined yet: give it --join-socket or a join token", final=True)
     return await attest(token, EvidenceFiles())
 
 
-async def _ask(path: Path) -> JoinToken:
+async def ask_join_socket(path: Path) -> JoinToken:
     """Raises: AttestError."""
     try:
         async with asyncio.timeout(5):
@@ -155,14 +155,14 @@ async def _ask(path: Path) -> JoinToken:
         raise AttestError(f"no join token from {path}: {error}", final=False) from error
 
 
-async def _join(config: DockerConfig) -> NodeIdentity:
+async def join(config: DockerConfig) -> NodeIdentity:
     known = node_identity.load(config.data_dir)
     if known is not None and not known.is_expired:
         return known
     pause = 0.1
     while True:
         try:
-            node = await _fresh(config)
+            node = await fresh(config)
         except AttestError as error:
             if error.final and config.join_socket is None:
                 raise
@@ -187,15 +187,15 @@ async def _engine() -> Engine:
             return engine
 
 
-def _put_gate(directory: Path) -> None:
+def put_gate(directory: Path, gate: Path = GATE) -> None:
     """This version's gate, for containers to mount; a container that runs the old one keeps it."""
-    if not GATE.exists():
+    if not gate.exists():
         return
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        copy = directory / f".{GATE.name}"
-        shutil.copy(GATE, copy)
-        copy.replace(directory / GATE.name)
+        copy = directory / f".{gate.name}"
+        shutil.copy(gate, copy)
+        copy.replace(directory / gate.name)
     except OSError as error:  # no volume is mounted there: nobody asks for a gate
         log.info("gate.not_put", directory=str(directory), error=error.strerror)
 
@@ -203,10 +203,10 @@ def _put_gate(directory: Path) -> None:
 async def main(config: DockerConfig) -> None:
     """Raises: AttestError, BusyError, OSError."""
     with alone(config.data_dir):
-        _put_gate(config.gate)
+        put_gate(config.gate)
         engine = await _engine()
         volume = await asyncio.to_thread(engine.run_volume, str(config.run))
-        node = await _join(config)
+        node = await join(config)
         log.info("agent.joined", agent=node.agent, trust_domain=node.bundle.trust_domain.name)
         try:
             await DockerAgent(config, node, engine, volume).run()

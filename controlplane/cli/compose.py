@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -171,6 +172,10 @@ def _removed(project: str) -> list[str]:
 
 def _docker(*arguments: str) -> list[str]:
     """Words of the answer; none when there is no engine, or nothing to do."""
+    return _docker_says(*arguments).split()
+
+
+def _docker_says(*arguments: str) -> str:
     try:
         done = subprocess.run(
             ["docker", *arguments],  # noqa: S607
@@ -180,8 +185,8 @@ def _docker(*arguments: str) -> list[str]:
             timeout=60,
         )
     except (OSError, subprocess.TimeoutExpired):
-        return []
-    return done.stdout.split() if done.returncode == 0 else []
+        return ""
+    return done.stdout if done.returncode == 0 else ""
 
 
 def _found() -> Path:
@@ -227,16 +232,12 @@ def _image(name: str, service: Json, project: str, base: list[str]) -> Image | N
     for attempt in ("", "build" if "build" in service else "pull"):
         if attempt:
             click.echo(f"{attempt}ing {name}, to know what it starts", err=True)
-            subprocess.run([*base, attempt, name], capture_output=True, check=False, timeout=_SECONDS)
+            with contextlib.suppress(OSError, subprocess.TimeoutExpired):  # then it is not known
+                subprocess.run([*base, attempt, name], capture_output=True, check=False, timeout=_SECONDS)
         for image in _names(name, service, project):
-            done = subprocess.run(
-                ["docker", "image", "inspect", image],  # noqa: S607
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            if done.returncode == 0:
-                return _described(json.loads(done.stdout)[0]["Config"])
+            found = _docker_says("image", "inspect", image)
+            if found:
+                return _described(json.loads(found)[0]["Config"])
     return None
 
 
