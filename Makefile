@@ -15,7 +15,7 @@ MAKEFLAGS += -q
 RUN := +
 endif
 
-.PHONY: storm churn test-rotation fuzz-api conformance fuzz venv dev demo demo-run demo-docker test-docker test-vm bench-docker test test-peers check golden schema bench bench-scale soak clean test-envoy-cases test-envoy-random
+.PHONY: docker-images storm churn test-rotation fuzz-api conformance fuzz venv dev demo demo-run demo-docker test-docker test-vm bench-docker test test-peers check golden schema bench bench-scale soak clean test-envoy-cases test-envoy-random
 
 venv: $(VENV)/.users
 
@@ -64,10 +64,15 @@ check: dev
 	$(BIN)/basedpyright
 	$(BIN)/python -m pytest tests/unit tests/golden -q
 
-test-docker: dev
+DOCKER_TESTS ?= tests/docker tests/integration/identity/test_containers.py
+
+docker-images:
 	@docker build -q -t pylis:latest --target pylis . >/dev/null
 	@docker build -q -t pylis-agent:latest --target agent . >/dev/null
-	@PYLIS_TEST_DOCKER=1 $(BIN)/python -m pytest tests/docker tests/integration/identity/test_containers.py -p no:randomly $(ARGS)
+
+# a real engine, root; docker-compose 1.29 (where it is) and Compose v2 (in a container where it is not)
+test-docker: dev docker-images
+	@PYLIS_TEST_DOCKER=1 $(BIN)/python -m pytest $(DOCKER_TESTS) -p no:randomly $(ARGS)
 
 # machines of namespaces, each with a systemd of its own: root, systemd, nftables and iproute2
 test-vm: dev
@@ -76,9 +81,7 @@ test-vm: dev
 	@PYLIS_TEST_VM=1 unshare --net --pid --fork --mount-proc --kill-child sh -c 'ip link set lo up && exec "$$@"' sh \
 	$(BIN)/python -m pytest tests/vm -p no:randomly $(ARGS)
 
-bench-docker: dev
-	@docker build -q -t pylis:latest --target pylis . >/dev/null
-	@docker build -q -t pylis-agent:latest --target agent . >/dev/null
+bench-docker: dev docker-images
 	@$(BIN)/python -m bench.docker
 
 demo-docker: venv

@@ -84,7 +84,6 @@ context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
 context.set_alpn_protocols(["pylis"])
 try:
     with context.wrap_socket(socket.create_connection(("catalog.shop", 8080), 5)) as s:
-        s.sendall(b"GET /items HTTP/1.1\\r\\nHost: catalog.shop:8080\\r\\n\\r\\n")
         print(s.recv(200) or "closed")
 except ssl.SSLError as error:
     print(error.reason)
