@@ -180,14 +180,20 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     defaults: list[tuple[str, Callable[[str], float], float]] = [
-        ("--seconds", float, 60.0), ("--rate", int, 500), ("--sidecars", int, 200),
+        ("--seconds", float, 60.0), ("--rate", int, 500), ("--sidecars", int, 200), ("--replicas", int, 10),
     ]  # fmt: skip
     for name, kind, default in defaults:
         parser.add_argument(name, type=kind, default=default)
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="pylis-storm-") as temporary:
         found = uvloop.run(
-            storm(Path(temporary), seconds=chosen.seconds, rate=chosen.rate, sidecars=chosen.sidecars)
+            storm(
+                Path(temporary),
+                seconds=chosen.seconds,
+                rate=chosen.rate,
+                sidecars=chosen.sidecars,
+                replicas=chosen.replicas,
+            )
         )
     told = {
         "edits": {"edits": found.edited, "a_second": round(found.edited / found.edit_seconds), "pushes": found.pushes,

@@ -36,6 +36,9 @@ with atheris.instrument_imports(include=["ca", "jwt"]):
 
 from cryptography import x509
 
+from xds import schema
+from xds.reflection import Files, NotARequestError, answer
+
 TD = TrustDomain.parse("example.org")
 ID = SpiffeId.parse("spiffe://example.org/ns/shop/sa/orders")
 NOW = datetime.now(UTC)
@@ -43,6 +46,7 @@ AUTHORITY = CertificateAuthority.open(TD, MemoryKeystore())
 CSR = keys.csr_for(keys.new_key())
 CHAIN = AUTHORITY.issue_id(ID, CSR, timedelta(hours=1), ("orders.shop",)).chain
 TOKEN = AUTHORITY.issue_jwt_id(ID, ["db"], timedelta(minutes=5)).token
+FILES = Files([], [schema.database()])
 ENTRY = Entry("shop/orders", str(ID), ("unix:uid:1",), 3600, (), "")
 
 
@@ -96,6 +100,11 @@ def join_token(data: bytes) -> None:
         JoinToken.decode(data.decode("utf-8", "surrogateescape"))
 
 
+def reflection(data: bytes) -> None:
+    with contextlib.suppress(NotARequestError):
+        answer(data, ["envoy.service.discovery.v3.AggregatedDiscoveryService"], FILES)
+
+
 # target → what it starts from
 SEEDS: dict[Callable[[bytes], None], list[bytes]] = {
     spiffe_id: [str(ID).encode(), b"spiffe://a/..", b"spiffe://a:1/b"],
@@ -107,6 +116,7 @@ SEEDS: dict[Callable[[bytes], None], list[bytes]] = {
         node_codec.encode([Hello("1"), Sign(1, "a/b", CSR)]),
         node_codec.encode([Authorized((ENTRY,), AUTHORITY.bundle)]),
     ],
+    reflection: [b"\x3a\x00", b"\x22\x2eenvoy.service.discovery.v3.DeltaDiscoveryRequest"],
     join_token: [JoinToken("h:1", "h:2", "example.org", "ab" * 32, "one", "secret").encode().encode()],
 }
 TARGETS: dict[str, Callable[[bytes], None]] = {target.__name__: target for target in SEEDS}
