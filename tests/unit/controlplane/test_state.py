@@ -12,8 +12,10 @@ from controlplane.resources.destination_rule import DestinationRule, PortPolicy
 from controlplane.resources.service_entry import PortProtocol, ServiceEntry, ServicePort
 from controlplane.resources.workload_entry import SidecarLayout, WorkloadEntry
 from controlplane.state import MeshState
+from policies.authorization_policy import AuthorizationPolicy, Rule
 from policies.workload import MeshSettings
 from xds.plan import AccessLog, Locality
+from xds.snapshot import EXTENSION
 from xds.traffic import Limits, TrafficPolicy
 
 WEB = SidecarLayout({}, "127.0.0.1:9001")
@@ -68,3 +70,24 @@ def test_a_limit_changes_the_cluster_only(state: MeshState) -> None:
     assert changed(state, Edit("rule", 0, rule)) == {"shop/web": {"Cluster"}}
     elsewhere = DestinationRule("ops", "orders", "orders.shop", policy)
     assert changed(state, Edit("elsewhere", 0, elsewhere)) == {}
+
+
+def test_replicas_share_what_they_are_told_alike_before_and_after_an_edit(state: MeshState) -> None:
+    """Two of one workload: all but the listener, which holds the address, is there once."""
+    layout = SidecarLayout({"http": "127.0.0.1:1"}, "127.0.0.1:9001")
+    pair = [
+        WorkloadEntry("shop", f"db-{n}", f"10.1.0.{n}", "db", labels={"app": "db"}, sidecar=layout)
+        for n in (1, 2)
+    ]
+    service = ServiceEntry(
+        "shop", "db", ("db.shop",), (ServicePort(80, "http", PortProtocol.HTTP),), {"app": "db"}
+    )
+    state.apply([Edit((type(o).__name__, o.name), 0, o) for o in (*pair, service)], 2)
+    first, second = (state.snapshot(f"shop/db-{n}")[1].by_type for n in (1, 2))
+    shared = {t.rpartition(".")[2] for t in first if first[t] is second[t]}
+    assert shared == {t.rpartition(".")[2] for t in first} - {"Listener"}
+    policy = AuthorizationPolicy("shop", "all", selector={"app": "db"}, rules=(Rule((), (), ()),))
+    assert state.apply([Edit("policy", 0, policy)], 3).nodes >= {"shop/db-1", "shop/db-2"}
+    after, other = (state.snapshot(f"shop/db-{n}")[1].by_type for n in (1, 2))
+    assert after[EXTENSION] is other[EXTENSION] and after[EXTENSION] != first[EXTENSION]
+    assert all(after[t] is first[t] for t in first if t != EXTENSION)
