@@ -19,7 +19,7 @@ from typing import Any, Final
 import grpc
 
 from xds import health
-from xds.allocator import share_arenas
+from xds.allocator import give_back, share_arenas
 from xds.desk import EXPIRED, SPREAD_SECONDS, STOPPING, Claim, ConfigSource, Desk, MeshDesk, Session
 from xds.errors import ProtocolError, RefusedError, SchemaError
 from xds.ledger import Ledger
@@ -30,6 +30,7 @@ from xds.services import DELTA_ADS, SERVICES, Service, Stream
 from xds.snapshot import Snapshot
 
 _SWITCH_SECONDS: Final = 0.001  # how long a compilation in another thread may keep the loop waiting at a time
+TIDY_SECONDS: Final = 30.0  # after streams ended, until what they were made of goes back to the system
 STUCK_SECONDS: Final = 5.0  # for a stream that is ended and whose peer does not take even that
 OPTIONS: Final = (
     ("grpc.http2.bdp_probe", 0),  # measured: with the gc thresholds below half the CPU of a push
@@ -90,6 +91,8 @@ class Port:
         self._extra = extra_handlers
         self._now = now
         self._server: Any = None
+        self._tidying: asyncio.Future[None] | None = None
+        self._ended = 0  # streams, since memory was given back
         self.port = 0
 
     async def start(self) -> None:
@@ -107,11 +110,15 @@ class Port:
         except RuntimeError as error:
             raise AddressInUseError(self._address) from error
         await self._server.start()
+        self._tidying = asyncio.ensure_future(self._tidy())
         host = self._address.rpartition(":")[0].strip("[]")
         self._credentials.serve_at({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), self.port)  # noqa: S104 - to reach it, not to bind it
 
     async def stop(self, grace_seconds: float = 1.0) -> None:
         """Says GOAWAY on every connection; streams that the desk has not ended by then end with the grace."""
+        if self._tidying is not None:
+            self._tidying.cancel()
+            await asyncio.wait([self._tidying])
         await self._credentials.stop()
         await self._server.stop(grace_seconds)
 
@@ -149,7 +156,15 @@ class Port:
         except ProtocolError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         finally:
+            self._ended += 1
             self._desk.close(session)
+
+    async def _tidy(self) -> None:
+        while True:
+            await asyncio.sleep(TIDY_SECONDS)
+            if self._ended:
+                self._ended = 0
+                await asyncio.to_thread(give_back)
 
     async def _serve(self, talk: _Talk, context: Any) -> None:
         """One reader task, one writer woken by an event; the newest snapshot wins, nothing queues up.
