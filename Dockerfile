@@ -1,6 +1,6 @@
 # Pylis in containers: `pylis` (control plane, commands; the default), `agent` (meshes containers), `demo` (services).
 # The sidecars themselves are envoyproxy/envoy as it is. Packages come from the lock file, by hash.
-#   docker build -t pylis .            docker run -p 15080:15080 -p 15012:15012 pylis server
+#   docker build -t pylis .            docker run -p 15080:15080 -p 15012:15012 -v pylis-data:/var/lib/pylis pylis server
 #   docker build -t pylis-agent --target agent .
 
 FROM python:3.13-slim-trixie AS packages
@@ -43,7 +43,8 @@ FROM python:3.13-slim-trixie AS base
 RUN lib=$(python3 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))') \
  && PYTHONHASHSEED=0 python3 -m compileall -q --invalidation-mode unchecked-hash -x '/(test|idlelib|ensurepip|tkinter|turtledemo|(site|dist)-packages)/' "$lib" \
  && find "$lib" \( -type d -o -path '*/__pycache__/*' \) -exec touch -h -d @0 {} +
-ENV PATH=/opt/pylis/venv/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 MALLOC_ARENA_MAX=2
+ENV PATH=/opt/pylis/venv/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
+    MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=131072 MALLOC_MMAP_THRESHOLD_=131072
 COPY --from=packages /opt/pylis /opt/pylis
 ENTRYPOINT ["pylis"]
 
@@ -61,7 +62,6 @@ FROM base AS pylis
 RUN groupadd --gid 10001 pylis && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /var/lib/pylis pylis \
  && install -d -o pylis -g pylis -m 0711 /var/lib/pylis /run/pylis-join
 ENV PYLIS_DATA_DIR=/var/lib/pylis PYLIS_API=0.0.0.0:15080 PYLIS_XDS=0.0.0.0:15012 PYLIS_KUBECONFIG=/var/lib/pylis/kubeconfig
-VOLUME /var/lib/pylis
 EXPOSE 15080 15012
 USER pylis
 HEALTHCHECK --interval=2s --timeout=10s --start-period=20s --retries=5 \
