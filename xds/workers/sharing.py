@@ -7,9 +7,8 @@ when no stream there holds it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
 from weakref import WeakValueDictionary
 
 from xds.errors import FrameError
@@ -17,13 +16,13 @@ from xds.snapshot import Resource, Snapshot, Table
 from xds.workers.frames import Drop, Offer, Shelve
 
 
-@dataclass(frozen=True, slots=True)
-class _Told:
-    names: Mapping[str, Resource]
+@dataclass(eq=False, slots=True)
+class _Held:
+    """A table that streams there hold, and the numbers of what is in it."""
+
+    table: Table
     numbers: tuple[int, ...]
-
-
-_NOTHING: Final = _Told({}, ())
+    streams: int = 0
 
 
 class Shelf:
@@ -32,8 +31,9 @@ class Shelf:
     def __init__(self) -> None:
         self._number: dict[Resource, int] = {}
         self._resource: dict[int, Resource] = {}
-        self._holders: Counter[int] = Counter()  # streams
-        self._told: dict[int, dict[str, _Told]] = {}
+        self._holders: Counter[int] = Counter()  # of a resource: tables
+        self._held: dict[int, _Held] = {}  # by the table's id()
+        self._told: dict[int, dict[str, _Held]] = {}
         self._counts: Counter[int] = Counter()
         self._next = 0
 
@@ -42,20 +42,18 @@ class Shelf:
         told = self._told.setdefault(stream, {})
         frames: list[Shelve | Offer | Drop] = []
         changed: dict[str, tuple[int, ...]] = {}
-        left: list[int] = []
-        for type_url, names in snapshot.by_type.items():
-            before = told.get(type_url, _NOTHING)
-            if before.names is names:
+        left: list[_Held] = []
+        for type_url, table in snapshot.by_type.items():
+            before = told.get(type_url)
+            if before is not None and before.table is table:
                 continue
-            numbers = tuple(self._shelve(resource, frames) for resource in names.values())
-            self._holders.update(numbers)
-            left += before.numbers
-            told[type_url] = _Told(names, numbers)
-            if numbers != before.numbers:
-                changed[type_url] = numbers
+            now = told[type_url] = self._hold(table, frames)
+            if before is None or before.numbers != now.numbers:
+                changed[type_url] = now.numbers
+            if before is not None:
+                left.append(before)
         gone = tuple(t for t in told if t not in snapshot.by_type)
-        for type_url in gone:
-            left += told.pop(type_url).numbers
+        left += [told.pop(type_url) for type_url in gone]
         self._counts[stream] += 1
         frames.append(Offer(stream, self._counts[stream], changed, gone))
         return [*frames, *self._leave(left)]
@@ -65,12 +63,21 @@ class Shelf:
         return self._counts[stream]
 
     def close(self, stream: int) -> list[Drop]:
-        told = self._told.pop(stream, {})
         self._counts.pop(stream, None)
-        return self._leave([number for one in told.values() for number in one.numbers])
+        return self._leave(self._told.pop(stream, {}).values())
 
     def __len__(self) -> int:
         return len(self._number)
+
+    def _hold(self, table: Table, frames: list[Shelve | Offer | Drop]) -> _Held:
+        """Replicas share tables: a table's resources are looked at once."""
+        held = self._held.get(id(table))
+        if held is None:
+            numbers = tuple(self._shelve(resource, frames) for resource in table.values())
+            self._holders.update(numbers)
+            held = self._held[id(table)] = _Held(table, numbers)
+        held.streams += 1
+        return held
 
     def _shelve(self, resource: Resource, frames: list[Shelve | Offer | Drop]) -> int:
         number = self._number.get(resource)
@@ -82,10 +89,15 @@ class Shelf:
             frames.append(Shelve(number, r.type_url, r.name, r.version, r.body))
         return number
 
-    def _leave(self, numbers: Iterable[int]) -> list[Drop]:
-        left = list(numbers)
-        self._holders.subtract(left)
-        gone = tuple(number for number in dict.fromkeys(left) if self._holders[number] <= 0)
+    def _leave(self, left: Iterable[_Held]) -> list[Drop]:
+        numbers: list[int] = []
+        for held in left:
+            held.streams -= 1
+            if held.streams == 0:
+                del self._held[id(held.table)]
+                numbers += held.numbers
+        self._holders.subtract(numbers)
+        gone = tuple(number for number in dict.fromkeys(numbers) if self._holders[number] <= 0)
         for number in gone:
             del self._holders[number]
             del self._number[self._resource.pop(number)]

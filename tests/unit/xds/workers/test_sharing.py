@@ -24,13 +24,13 @@ class Both:
         self.frames: list[Shelve | Offer | Drop] = []
 
     def offer(self, stream: int, *resources: Resource) -> list[Shelve | Offer | Drop]:
-        return self._tell(self.shelf.offer(stream, Snapshot.of(resources)))
+        return self.tell(self.shelf.offer(stream, Snapshot.of(resources)))
 
     def close(self, stream: int) -> None:
         self.copies.close(stream)
-        self._tell([*self.shelf.close(stream)])
+        self.tell([*self.shelf.close(stream)])
 
-    def _tell(self, frames: list[Shelve | Offer | Drop]) -> list[Shelve | Offer | Drop]:
+    def tell(self, frames: list[Shelve | Offer | Drop]) -> list[Shelve | Offer | Drop]:
         for frame in frames:
             match frame:
                 case Shelve():
@@ -71,6 +71,18 @@ def test_a_name_with_another_content_is_another_resource() -> None:
     assert both.copies.snapshot(2).resources(CLUSTER)["a"].body == b"2"
 
 
+def test_a_table_that_replicas_share_is_looked_at_once_and_stays_while_one_holds_it() -> None:
+    both = Both()
+    shared = Snapshot.of([a_resource("a")])
+    for stream in (1, 2):
+        both.tell(both.shelf.offer(stream, shared))
+    both.close(1)
+    assert len(both.copies) == 1
+    assert both.copies.snapshot(2) == shared
+    both.close(2)
+    assert len(both.shelf) == len(both.copies) == 0
+
+
 def test_offers_are_counted_for_each_stream() -> None:
     both = Both()
     told = [frame for _ in range(2) for frame in both.offer(1, a_resource("a")) if isinstance(frame, Offer)]
@@ -99,13 +111,14 @@ def test_any_offers_and_closes_end_with_equal_snapshots_and_nothing_too_much(
     steps: list[tuple[int, list[Resource] | None]],
 ) -> None:
     both, expected = Both(), dict[int, Snapshot]()
+    known = dict[tuple[Resource, ...], Snapshot]()  # equal ones are the same, as those of replicas are
     for stream, resources in steps:
         if resources is None:
             both.close(stream)
             expected.pop(stream, None)
         else:
-            both.offer(stream, *resources)
-            expected[stream] = Snapshot.of(resources)
+            expected[stream] = known.setdefault(tuple(resources), Snapshot.of(resources))
+            both.tell(both.shelf.offer(stream, expected[stream]))
     for stream in range(1, 4):
         assert both.copies.snapshot(stream).version == expected.get(stream, Snapshot()).version
     held = {r for one in expected.values() for names in one.by_type.values() for r in names.values()}
