@@ -15,6 +15,7 @@ import pytest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from ca.service import XDS_DNS_NAME
 from controlplane.cli.output import Failure
 from controlplane.load.fleet import Fleet
 from controlplane.load.installation import Api
@@ -24,6 +25,7 @@ from tests.integration.running_server import RunningServer
 PAGE = Path(__file__).parents[2] / "docs/reference/insight.md"
 MESH = LoadMesh("cluster.local", 12, replicas=1)
 NODE = next(MESH.nodes())[0]
+WORKERS = ("--xds-workers", "1", "--sidecars", "127.0.0.1:0")
 DEBUG = (
     "/debug", "/debug/", "/debug/proxies", f"/debug/snapshot/{NODE}", "/debug/queue", "/debug/tasks", "/debug/threads",
     "/debug/memory", "/debug/profile?seconds=0.1",
@@ -35,7 +37,8 @@ async def connect_one_and_let_it_refuse(server: RunningServer) -> None:
     async with Api(client.server, client.token, client.context) as api:
         await api.create(MESH.resources())
         [identity] = await api.identities([next(MESH.nodes())], 3600)
-        fleet = Fleet(server.xds, [identity])
+        where = await api.request("GET", "/pylis/v1/addresses")
+        fleet = Fleet(where["sidecars"], [identity], server_name=XDS_DNS_NAME)
         await fleet.connect()
         assert await fleet.complete(20)
         for path, refuse in (("/a/*", False), ("/b/*", True)):
@@ -44,11 +47,14 @@ async def connect_one_and_let_it_refuse(server: RunningServer) -> None:
             await api.replace(MESH.policy(0, path))
             assert await fleet.until(lambda: fleet.sidecars[NODE].responses > 0, 20)
         fleet.disconnect()
+        async with asyncio.timeout(20):  # what it said last has been heard
+            while (await api.request("GET", "/pylis/v1/proxies"))["items"][0]["state"] != "lost":  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.02)
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    with RunningServer(tmp_path_factory.mktemp("insight")) as running:
+    with RunningServer(tmp_path_factory.mktemp("insight"), *WORKERS) as running:
         asyncio.run(connect_one_and_let_it_refuse(running))
         yield running
 
@@ -110,6 +116,8 @@ def test_labels_are_few_and_their_values_a_fixed_set(exposed: dict[str, Metric])
                         assert value in methods
                     case "code":
                         assert 200 <= int(value) < 600
+                    case "worker":
+                        assert value == "0", "by number, of so many as were asked for"
                     case "le":
                         assert float(value) > 0
                     case _:
