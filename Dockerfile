@@ -43,8 +43,7 @@ FROM python:3.13-slim-trixie AS base
 RUN lib=$(python3 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))') \
  && PYTHONHASHSEED=0 python3 -m compileall -q --invalidation-mode unchecked-hash -x '/(test|idlelib|ensurepip|tkinter|turtledemo|(site|dist)-packages)/' "$lib" \
  && find "$lib" \( -type d -o -path '*/__pycache__/*' \) -exec touch -h -d @0 {} +
-ENV PATH=/opt/pylis/venv/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
-    MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=131072 MALLOC_MMAP_THRESHOLD_=131072
+ENV PATH=/opt/pylis/venv/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 MALLOC_ARENA_MAX=2
 COPY --from=packages /opt/pylis /opt/pylis
 ENTRYPOINT ["pylis"]
 
