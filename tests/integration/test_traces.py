@@ -196,9 +196,9 @@ async def test_a_receiver_that_is_away_holds_up_neither_edits_nor_the_end(tmp_pa
     server = RunningServer(tmp_path, environment=environment)
     await asyncio.to_thread(server.start)
     client = server.client()
-    async with asyncio.timeout(20), Api(client.server, client.token, client.context) as api:
+    async with asyncio.timeout(60), Api(client.server, client.token, client.context) as api:
         for number in range(20):
             namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": f"n{number}"}}
             await api.create([namespace])
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(30):
         await asyncio.to_thread(server.stop)
