@@ -196,8 +196,17 @@ def churn(directory: Path, edits: int, endpoints: int, restarts: int) -> Result:
             result = Churn(mesh).run(edits, endpoints, restarts)
         result.by_wrk = load.counted
         if load.counted and load.failed:
-            result.wrong.append(f"wrk: {load.counted}")
+            result.wrong.append(f"wrk: {load.counted}; the sidecars say: {_not_answered(mesh, '/items')}")
         return result
+
+
+def _not_answered(mesh: DemoMesh, path: str) -> list[str]:
+    """What the sidecars' logs say of requests for `path` that were refused or failed, in Envoy's own words."""
+    logs = sorted((mesh.state_dir / "logs").glob("*.access.log"))
+    said = [(log.name, json.loads(line)) for log in logs for line in log.read_text().splitlines()]
+    return [
+        f"{name}: {one}" for name, one in said if one.get("path") == path and int(one.get("status", 0)) != 200
+    ]
 
 
 def main() -> None:

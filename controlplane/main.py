@@ -44,6 +44,7 @@ from controlplane.federation.operations import FederationOperations
 from controlplane.gitops.sources import GitSources
 from controlplane.join_socket import JoinSocket
 from controlplane.key_fetcher import KeyFetcher
+from controlplane.leaving import Leaving
 from controlplane.mesh.live import Affected
 from controlplane.node_attestation import NodeAttestation
 from controlplane.node_service import NodeService
@@ -76,7 +77,6 @@ if TYPE_CHECKING:  # a server alone loads no PostgreSQL
     from xds.workers.pool import WorkerPool
 
 VERSION: Final = "0.1.0"
-LEAVING_SECONDS: Final = 2.0
 MEMORY_STORE: Final = "memory://"
 
 
@@ -213,16 +213,17 @@ async def _serve(
 
     keys = KeyFetcher(lambda: state.key_sources, keys_learned)
 
+    leaving = Leaving(ledger, xds.publish)
+
     def changed(affected: Affected, revision: int) -> None:
         keys.look_again()
         ledger.advance(revision, affected.nodes)
         if journeys is not None:
             told = xds.desk.connected(affected.nodes - affected.gone)
             journeys.in_force(revision, len(affected.nodes), told)
-        # whoever calls a workload that leaves is told at once; itself it serves on until they have heard
         xds.publish(affected.nodes - affected.gone, reconciler.since)
         if affected.gone:
-            asyncio.get_running_loop().call_later(LEAVING_SECONDS, xds.publish, affected.gone)
+            leaving.begin(affected.gone, affected.nodes - affected.gone, revision)
         if affected.agents:
             xds.end_revoked()
             nodes.changed(affected.agents)

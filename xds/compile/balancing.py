@@ -17,6 +17,7 @@ from xds.traffic import Cookie, Hashing, Limits, Outliers, TrafficPolicy
 _CONNECT_SECONDS: Final = 5.0
 # a replica that leaves refuses all that were on their way to it at once; what is retried has not been worked on
 _RETRIES_AT_LEAST: Final = 64
+TCP_ATTEMPTS: Final = 3  # of a caller's sidecar, as often as a request is tried
 _DEFAULT_OUTLIERS: Final = Outliers(gateway_errors=5, server_errors=0, most_percent=50)
 _DEFAULT: Final = TrafficPolicy()
 

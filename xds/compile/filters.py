@@ -38,11 +38,15 @@ def tcp_authorization(port_name: str, program: DecisionProgram, around: Surround
     return [*before, discovered]
 
 
-def tcp_proxy(stat_prefix: str, cluster: str, traffic: TrafficPolicy | None = None) -> Message:
+def tcp_proxy(
+    stat_prefix: str, cluster: str, traffic: TrafficPolicy | None = None, *, attempts: int = 1
+) -> Message:
+    """`attempts`: so many connections are tried, of endpoint after endpoint, before the caller's is ended."""
     config = new(
         "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
         stat_prefix=stat_prefix,
         cluster=cluster,
+        max_connect_attempts={"value": attempts},
         **balancing.tcp_times(traffic),
     )
     return _network("envoy.filters.network.tcp_proxy", config)

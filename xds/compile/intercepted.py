@@ -25,7 +25,7 @@ from typing import Any, Final
 from google.protobuf.message import Message
 
 from xds import names
-from xds.compile import access_log, filters, listeners
+from xds.compile import access_log, balancing, filters, listeners
 from xds.compile.clusters import address
 from xds.compile.surroundings import Surroundings
 from xds.plan import Destination, InboundPort, Interception, ProxyPlan, SocketAddress
@@ -130,7 +130,7 @@ def _range(network: str) -> dict[str, object]:
 
 def _tcp(target: Destination) -> Message:
     name = names.destination(target.host, target.port)
-    return filters.tcp_proxy(name, name, target.traffic)
+    return filters.tcp_proxy(name, name, target.traffic, attempts=balancing.TCP_ATTEMPTS)
 
 
 def _ports(target: Destination) -> set[int]:

@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from policies.program import DecisionProgram, Protocol
 from policies.workload import MtlsMode
 from xds import names
-from xds.compile import access_log, cut, filters, routes, tls
+from xds.compile import access_log, balancing, cut, filters, routes, tls
 from xds.compile.clusters import address
 from xds.compile.surroundings import Surroundings
 from xds.plan import Destination, InboundPort, ProxyPlan, SocketAddress, Upstream
@@ -99,7 +99,8 @@ def upstream(declared: Upstream, target: Destination, plan: ProxyPlan) -> Messag
     if target.protocol.is_http:
         log = access_log.requests(plan.access_log, direction="outbound", port=declared.port)
         return _outbound(name, declared.listen, filters.outbound_http(name, name, log))
-    proxy = filters.tcp_proxy(name, names.destination(target.host, target.port), target.traffic)
+    cluster = names.destination(target.host, target.port)
+    proxy = filters.tcp_proxy(name, cluster, target.traffic, attempts=balancing.TCP_ATTEMPTS)
     return _outbound(name, declared.listen, proxy, target.cut)
 
 

@@ -15,6 +15,9 @@ from xds.schema import new, pack
 _ROUTE: Final = "envoy.config.route.v3"
 _NEXT_PRIORITY: Final = "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig"
 _PREVIOUS: Final = "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
+# an endpoint that refuses connections has the fewest requests, so of two it is chosen three times in four: how often a
+# retry may be given it again before it has to take it
+_CHOICES: Final = 50
 OUT_OF_SCOPE: Final = (
     "pylis: this workload may call no service of that name and port; "
     "it is not registered, no policy allows it, or a Sidecar leaves it out (see: pylis explain)\n"
@@ -118,7 +121,7 @@ def _retries() -> dict[str, object]:
             "retry_host_predicate": [
                 {"name": "envoy.retry_host_predicates.previous_hosts", "typed_config": pack(new(_PREVIOUS))}
             ],
-            "host_selection_retry_max_attempts": 5,
+            "host_selection_retry_max_attempts": _CHOICES,
             "retry_priority": {
                 "name": "envoy.retry_priorities.previous_priorities",
                 "typed_config": pack(new(_NEXT_PRIORITY, update_frequency=1)),
