@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from ca.spiffe_id import SpiffeId, TrustDomain, workload_id
 from xds.compile import Work
-from xds.desk import CROWDED, MAX_STREAMS, NOT_PROXYLESS, REVOKED, Claim, MeshDesk
+from xds.desk import CROWDED, MAX_STREAMS, NOT_PROXYLESS, REVOKED, Claim, MeshDesk, Wake
 from xds.errors import NotAuthorizedError, Refusal, RefusedError
 from xds.ledger import Ledger, State
 from xds.peer import Peer
@@ -138,3 +139,23 @@ async def test_all_are_dismissed_and_who_serves_them_hears_of_it_once() -> None:
     sessions[0].end("again")
     assert sorted(heard) == [0, 1, 2, 3, 4]
     assert {session.ending for session in sessions[1:]} == {"the end"}
+
+
+async def test_who_waits_is_woken_once_for_each_time_it_was_cleared() -> None:
+    wake = Wake()
+    waiting = asyncio.ensure_future(wake.wait())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    wake.set()
+    wake.set()
+    await waiting
+    await wake.wait()  # it is set still
+    wake.clear()
+    again = asyncio.ensure_future(wake.wait())
+    await asyncio.sleep(0)
+    assert not again.done() and not wake.is_set()
+    again.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await again
+    wake.set()  # nobody is there
+    assert wake.is_set()
