@@ -12,7 +12,7 @@ from pathlib import Path
 from demo.client import Outcome
 from demo.containers import Probe, docker
 from demo.mesh import DemoError
-from tests.docker.compose_project import Project, project, until
+from tests.docker.compose_project import Project, images, project, until
 
 DRAINED = 6.5  # seconds; a listener that is replaced ends what is open after 5
 NAMESPACE = "pylis-test-growing"
@@ -101,7 +101,7 @@ def stranger_reads(app: Project) -> str:
     try:
         return docker(
             "run", "--rm", "--network", f"{app.name}_default", "--no-healthcheck", "--entrypoint", "python3",
-            "pylis:latest", "-c", call,
+            images()["PYLIS_IMAGE"], "-c", call,
         ).strip()  # fmt: skip
     except DemoError:
         return "refused"
