@@ -102,10 +102,14 @@ class ContainerMesh:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def close(self) -> None:
+    def end_probes(self) -> None:
+        """The next request of each starts it anew: after all containers restarted none can still run."""
         for probe in self._probes.values():
             probe.close()
         self._probes.clear()
+
+    def close(self) -> None:
+        self.end_probes()
         docker("rm", "-f", "-v", self._outside, quiet=True)
         self.run_compose("down", "-v", "--remove-orphans", seconds=120)
 

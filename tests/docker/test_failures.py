@@ -269,6 +269,7 @@ def test_all_at_once(mesh: ContainerMesh) -> None:
 def test_an_engine_that_restarts_brings_the_mesh_back(mesh: ContainerMesh) -> None:
     """Every container gets a new namespace, or with live-restore keeps its own: closed either way."""
     restart_engine()
+    mesh.end_probes()
     docker("start", f"{mesh.project}-{OUTSIDE}")  # the tests' own: nothing restarts it
     until(lambda: frontend_reads(mesh) == "allow", "everything is back")
     mesh.wait_ready()
