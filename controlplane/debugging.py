@@ -87,8 +87,8 @@ class Debugging:
         }
 
     async def tasks(self, _: Mapping[str, str]) -> Any:
-        found = Counter(map(_where_task, asyncio.all_tasks()))
-        return {"tasks": found.total(), "at": _listed(found)}
+        found = where_tasks_stand()
+        return {"tasks": sum(one["count"] for one in found), "at": found[:MOST]}
 
     async def threads(self, _: Mapping[str, str]) -> Any:
         names = {thread.ident: thread.name for thread in threading.enumerate()}
@@ -111,6 +111,11 @@ class Debugging:
         async with self._profiling:
             found = await asyncio.to_thread(_sample, threading.get_ident(), seconds)
         return {"seconds": seconds, "samples": found.total(), "stacks": _listed(found)}
+
+
+def where_tasks_stand() -> list[dict[str, Any]]:
+    """Tasks of the running loop by the place in the code they wait at: count and where, most first."""
+    return _listed(Counter(map(_where_task, asyncio.all_tasks())), None)
 
 
 def redacted(value: Any) -> Any:
@@ -163,8 +168,8 @@ def _place(code: CodeType, line: int) -> str:
     return f"{code.co_qualname} ({file}:{line})"
 
 
-def _listed(found: Counter[str]) -> list[dict[str, Any]]:
-    return [{"count": count, "where": where} for where, count in found.most_common(MOST)]
+def _listed(found: Counter[str], most: int | None = MOST) -> list[dict[str, Any]]:
+    return [{"count": count, "where": where} for where, count in found.most_common(most)]
 
 
 def _memory() -> dict[str, Any]:

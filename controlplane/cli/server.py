@@ -306,11 +306,15 @@ def _run(serving: Coroutine[Any, Any, None]) -> None:
     """Until SIGINT or SIGTERM; both end it in order."""
     import uvloop
 
+    from controlplane.stopping import Stopping
+
+    stopping = Stopping()
+
     async def until_stopped() -> None:
         task = asyncio.ensure_future(serving)
         loop = asyncio.get_running_loop()
         for name in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(name, task.cancel)
+            loop.add_signal_handler(name, stopping.begin, task)
         try:
             await task
         except asyncio.CancelledError:

@@ -27,7 +27,8 @@ EDGES = (
     "controlplane/oidc_keys.py",
     "controlplane/authority_operations.py", "controlplane/svid_callers.py", "controlplane/collector.py", "controlplane/status.py",
     "controlplane/first_start.py", "controlplane/tallies.py",
-    "controlplane/acknowledged_everywhere.py", "controlplane/leaving.py", "controlplane/people.py", "controlplane/gitops/", "controlplane/trials.py",
+    "controlplane/acknowledged_everywhere.py", "controlplane/leaving.py",
+    "controlplane/stopping.py", "controlplane/people.py", "controlplane/gitops/", "controlplane/trials.py",
 )  # fmt: skip
 FORBIDDEN = frozenset(
     {
