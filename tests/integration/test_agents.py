@@ -150,7 +150,7 @@ class Stream:
 @contextlib.asynccontextmanager
 async def serving(config: Config) -> AsyncIterator[Plane]:
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    task = asyncio.ensure_future(run(config, lambda _, xds: ready.set_result(xds)))
+    task = asyncio.ensure_future(run(config, lambda _api, xds, _sidecars: ready.set_result(xds)))
     await asyncio.wait({task, ready}, return_when=asyncio.FIRST_COMPLETED)
     one = Plane(config.data_dir, connect(config.data_dir / "kubeconfig"), ready.result())
     async with one.streams:
