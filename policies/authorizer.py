@@ -55,10 +55,10 @@ def read_authorizers(owner: Fields) -> tuple[Authorizer, ...]:
         kinds = [kind for kind in Speaks if kind in entry]
         if len(kinds) != 1:
             entry.add(codes.MISSING, "", f"needs one of {' and '.join(Speaks)}")
-            continue
         if name in found:
             entry.add(codes.DEFINED_TWICE, "name", f"{name} is defined twice")
-        found[name] = _read(name, kinds[0], entry.child(kinds[0]))
+        for kind in kinds:  # of two, too: what is wrong in either is said at once
+            found[name] = _read(name, kind, entry.child(kind))
     return tuple(found.values())
 
 
