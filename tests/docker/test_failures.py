@@ -222,6 +222,10 @@ def test_cut_off_from_the_control_plane_the_mesh_goes_on_and_catches_up(mesh: Co
     until(lambda: frontend_reads(mesh, "/items/cut-off") == "deny", "what changed meanwhile is in force")
     mesh.pylis("delete", "authorizationpolicy", "while-cut-off", "-n", "shop")
     mesh.wait_ready()
+    for one in map(
+        mesh.container, ("agent", "control-plane")
+    ):  # compose starts nothing beside one it calls unhealthy
+        until(lambda: _is_healthy(one), f"{one} is healthy again")  # noqa: B023 - asked here only
 
 
 def test_scaled_services_are_meshed_one_by_one(mesh: ContainerMesh) -> None:
