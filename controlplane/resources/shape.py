@@ -174,6 +174,8 @@ def _assemble(path: str, asked: Mapping[Ask, None], form: Form = Form.OBJECT) ->
                 before = shape.fields.get(ask.name)
                 if before is None or _STRONGER[ask.form] > _STRONGER[before.form]:
                     shape.fields[ask.name] = _field(_join(at, ask.name), ask, asked)
+    if shape.closed:  # a parser may ask for more than it lets in
+        shape.fields = {name: found for name, found in shape.fields.items() if name in shape.known}
     if ANY_KEY in shape.fields and not shape.closed:
         shape.values = shape.fields.pop(ANY_KEY)
     return shape

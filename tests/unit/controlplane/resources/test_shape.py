@@ -21,6 +21,7 @@ def parse(document: Document) -> tuple[object | None, list[Problem]]:
         spec.add("PYL1201", "refused", "is not supported")
     if spec.value.get("who") is not None:
         spec.text("who")
+    spec.text("unknown")  # asked for, and refused as unknown wherever it stands
     ports = spec.child("ports")
     for name in ports.value:
         ports.integer(name, low=1, high=9)
@@ -39,6 +40,7 @@ def test_every_branch_is_found() -> None:
     assert spec.fields["provider"].form is Form.TEXT
     assert spec.fields["raw"].form is Form.ANY
     assert "refused" not in spec.fields
+    assert "unknown" not in spec.fields
     assert (spec.fields["who"].form, spec.fields["who"].nullable) == (Form.TEXT, True)
     assert spec.fields["items"].not_empty
     values = spec.fields["ports"].values
