@@ -51,10 +51,11 @@ class Probe:
                 process.stdin.write(json.dumps(request) + "\n")
                 process.stdin.flush()
                 line = process.stdout.readline()
-        if not line:
+        try:
+            return Outcome(**json.loads(line))
+        except ValueError as error:  # nothing, half a line, or docker's own words instead of the probe's
             self.close()
-            raise DemoError(f"the probe in {self.container} has ended")
-        return Outcome(**json.loads(line))
+            raise DemoError(f"the probe in {self.container} has ended: {line.strip()[:200]}") from error
 
     def close(self) -> None:
         if self._process is None:
