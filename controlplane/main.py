@@ -7,12 +7,9 @@ stands in the data directory, mode 0600, before it is ready.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import os
-import socket
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,6 +19,7 @@ from controlplane import attestation_settings, first_start, oidc, people_setting
 from controlplane.access import Attributes, Caller
 from controlplane.acknowledged_everywhere import AcknowledgedEverywhere
 from controlplane.acknowledgements import Acknowledgements
+from controlplane.addresses import join, server_names, split
 from controlplane.agent_operations import AgentOperations
 from controlplane.agents import AgentRegistry
 from controlplane.api.app import Api, ApiDependencies
@@ -31,11 +29,11 @@ from controlplane.api.metrics import Metrics
 from controlplane.api.tokens import Tokens
 from controlplane.api.writes import Writes
 from controlplane.attestation_settings import AttestationSettings
-from controlplane.authority_config import AuthorityConfig
 from controlplane.authority_operations import AuthorityOperations
 from controlplane.authority_watch import AuthorityWatch
 from controlplane.client_status import ClientStatus
 from controlplane.collector import Collector
+from controlplane.config import Config
 from controlplane.debugging import Debugging
 from controlplane.docker.registrar import Registrar
 from controlplane.downstream_operations import DownstreamOperations
@@ -49,27 +47,23 @@ from controlplane.mesh.live import Affected
 from controlplane.node_attestation import NodeAttestation
 from controlplane.node_service import NodeService
 from controlplane.oidc_keys import ProviderKeys
+from controlplane.opening import open_authority, open_shared, open_store
 from controlplane.operations import Operations
 from controlplane.otel import Tracing
 from controlplane.people import People
 from controlplane.port_reflection import PortReflection
-from controlplane.presences import GRACE_SECONDS, Presences, Watched
+from controlplane.presences import Presences, Watched
 from controlplane.reconcile import Reconciler
 from controlplane.server_identity import OwnCertificate
+from controlplane.shared_authority import follow_authority, turn
 from controlplane.state import MeshState
 from controlplane.status import StatusWriter
 from controlplane.store import vault
-from controlplane.store.envelope_key import EnvelopeKey
-from controlplane.store.freshness import Freshness
-from controlplane.store.memory import MemoryStore
 from controlplane.store.port import Store, UnavailableError, UnusableError
-from controlplane.store.sqlite import SqliteStore
 from controlplane.svid_callers import SvidCallers
 from controlplane.tallies import Tallies
 from controlplane.trials import Trials
-from policies.workload import MeshSettings
 from xds.ledger import Ledger
-from xds.plan import AccessLog
 from xds.serve import AddressInUseError, XdsServer
 
 if TYPE_CHECKING:  # a server alone loads no PostgreSQL
@@ -77,43 +71,6 @@ if TYPE_CHECKING:  # a server alone loads no PostgreSQL
     from xds.workers.pool import WorkerPool
 
 VERSION: Final = "0.1.0"
-MEMORY_STORE: Final = "memory://"
-
-
-@dataclass(frozen=True, slots=True)
-class Config:
-    """`api` and `xds` are `host:port` (port 0: any free one); `store` is `memory://`, `sqlite:///PATH` or
-    `postgresql://…`; `envelope_key` (base64) or a file holds what seals secrets there.
-
-    `jwt_issuer`: the `iss` of JWT-SVIDs, an https URL without a slash at its end; "": the API's own.
-    `agent_grace_seconds`: how long an agent may be away before what it watches takes no requests.
-    `node_attestation`: a file that names more ways for agents to join than tokens; `people`: one that names OpenID
-    providers for people. `xds_workers`: so many processes hold the sidecars' connections, at `sidecars` (`host:port`).
-    """
-
-    data_dir: Path
-    store: str
-    api: str
-    xds: str
-    settings: MeshSettings
-    access_log: AccessLog = AccessLog.DENIED
-    advertise: str = ""
-    jwt_issuer: str = ""
-    node_attestation: Path | None = None
-    container_agents: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
-    join_socket: Path | None = None
-    authority: AuthorityConfig = AuthorityConfig()
-    envelope_key: str = field(default="", repr=False)
-    envelope_key_file: Path | None = None
-    people: Path | None = None
-    agent_grace_seconds: float = GRACE_SECONDS
-    xds_workers: int = 0
-    sidecars: str = ""
-
-    @property
-    def is_shared(self) -> bool:
-        """Do several servers use this store?"""
-        return self.store.startswith(("postgresql://", "postgres://"))
 
 
 class PortTakenError(Exception):
@@ -132,8 +89,8 @@ async def run(config: Config, ready: Callable[[str, str, str], None]) -> None:
         text = f"cannot use {config.data_dir} as data directory: {why}; check the directory, or name another with --data-dir"
         raise UnusableError(text) from error
     outer = vault.outer_key(config.envelope_key_file or config.data_dir / "envelope.key", config.envelope_key)
-    store = await _open_store(config, outer)
-    shared = await _open_shared(config, outer)
+    store = await open_store(config, outer)
+    shared = await open_shared(config, outer)
     try:
         await _serve(config, store, shared, ready)
     finally:
@@ -146,11 +103,11 @@ async def _serve(
     config: Config, store: Store, shared: SharedKeystore | None, ready: Callable[[str, str, str], None]
 ) -> None:
     domain = TrustDomain.parse(config.settings.trust_domain)
-    authority = await asyncio.to_thread(_open_authority, config, domain, shared)
-    api_host, api_port = _split(config.api)
-    xds_host, _ = _split(config.xds)
-    sidecars_host = _split(config.sidecars)[0] if config.xds_workers else ""
-    names, addresses = _server_names({api_host, xds_host, config.advertise} - {""})
+    authority = await asyncio.to_thread(open_authority, config, domain, shared)
+    api_host, api_port = split(config.api)
+    xds_host, _ = split(config.xds)
+    sidecars_host = split(config.sidecars)[0] if config.xds_workers else ""
+    names, addresses = server_names({api_host, xds_host, config.advertise} - {""})
     own = OwnCertificate(authority, names, addresses)
     state, ledger = MeshState(config.settings, config.access_log), Ledger()
     agents = AgentRegistry(store, lambda name: nodes.standing_changed(name))
@@ -160,7 +117,7 @@ async def _serve(
     )
     authority.unacknowledged = acknowledgements.behind if shared is None else everywhere.behind
     if shared is not None:
-        authority.turn = lambda: _turn(store, shared, authority)
+        authority.turn = lambda: turn(store, shared, authority)
         authority.watch(everywhere.look)
     federator = Federator(store, lambda: authority.bundle, lambda: nodes.changed())
     authorization = Authorization(store, config.settings.root_namespace)
@@ -240,9 +197,9 @@ async def _serve(
 
     def reachable() -> tuple[str, str, str]:
         return (
-            _join(config.advertise or api_host, bound["api"]),
-            _join(config.advertise or xds_host, xds.port),
-            _join(config.advertise or sidecars_host, workers.port) if workers else "",
+            join(config.advertise or api_host, bound["api"]),
+            join(config.advertise or xds_host, xds.port),
+            join(config.advertise or sidecars_host, workers.port) if workers else "",
         )
 
     def write_kubeconfig() -> None:
@@ -319,7 +276,7 @@ async def _serve(
                 tasks.create_task(presences.run())
                 tasks.create_task(authority.run(lambda: store.leading))
                 if shared is not None:
-                    tasks.create_task(_follow_authority(store, authority))
+                    tasks.create_task(follow_authority(store, authority))
                     tasks.create_task(everywhere.run())
                     tasks.create_task(tallies.run())
                 tasks.create_task(authorities.run())
@@ -375,86 +332,6 @@ def _documents(authority: CertificateAuthority, people: People) -> dict[str, Cal
         "/keys": lambda: oidc.keys(authority.bundle),
         "/.well-known/pylis-login": people.how_to_log_in,
     }
-
-
-async def _open_store(config: Config, outer: EnvelopeKey) -> Store:
-    if config.store == MEMORY_STORE:
-        return MemoryStore()
-    if config.is_shared:
-        from controlplane.store.postgres import PostgresStore
-
-        return await PostgresStore.open(config.store, outer)
-    return await SqliteStore.open(Path(config.store.removeprefix("sqlite:///")), outer)
-
-
-async def _open_shared(config: Config, outer: EnvelopeKey) -> SharedKeystore | None:
-    if not config.is_shared:
-        return None
-    from controlplane.store.shared_keystore import SharedKeystore
-
-    return await SharedKeystore.open(config.store, outer)
-
-
-def _open_authority(
-    config: Config, domain: TrustDomain, shared: SharedKeystore | None
-) -> CertificateAuthority:
-    if shared is None:
-        return config.authority.open(domain, config.data_dir)
-    with shared.held():
-        return config.authority.open(domain, config.data_dir, shared)
-
-
-@asynccontextmanager
-async def _turn(
-    store: Store, shared: SharedKeystore, authority: CertificateAuthority
-) -> AsyncGenerator[None]:
-    """Here one server at a time changes authorities, and builds on what the others did.
-
-    The keystore is asked while the event loop waits: a write of this server that is under way would hold up both.
-    """
-    from controlplane.store.postgres import PostgresStore
-
-    async with shared.turn(), store.still() if isinstance(store, PostgresStore) else nullcontext():
-        authority.reload()
-        yield
-
-
-async def _follow_authority(store: Store, authority: CertificateAuthority) -> None:
-    """What another server did to the authorities holds here, too."""
-    from controlplane.store import shared_keystore
-
-    fresh = Freshness(store, frozenset({shared_keystore.RESOURCE}))
-    while True:
-        while not fresh.is_fresh():
-            with fresh.reading():
-                authority.reload()
-        await store.wait(store.revision)
-
-
-def _server_names(hosts: set[str]) -> tuple[list[str], list[str]]:
-    """DNS names and IP addresses for the certificate; a wildcard address stands for this host's name."""
-    names: list[str] = []
-    addresses: list[str] = []
-    for host in sorted(hosts):
-        try:
-            address = ipaddress.ip_address(host)
-        except ValueError:
-            names.append(host)
-            continue
-        if address.is_unspecified:
-            names.append(socket.gethostname().lower())
-        else:
-            addresses.append(host)
-    return names, addresses
-
-
-def _split(address: str) -> tuple[str, int]:
-    host, _, port = address.rpartition(":")
-    return host.strip("[]"), int(port)
-
-
-def _join(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _taken(what: str, address: str, option: str) -> PortTakenError:

@@ -134,23 +134,11 @@ class ContainerMesh:
 
     def container(self, service: str, number: int = 1) -> str:
         """The id of a service's container. Raises: DemoError."""
-        found = docker(
-            "ps", "-q", "--no-trunc", "--filter", f"label=com.docker.compose.project={self.project}",
-            "--filter", f"label=com.docker.compose.service={service}",
-            "--filter", f"label=com.docker.compose.container-number={number}",
-        ).split()  # fmt: skip
-        if not found:
-            raise DemoError(f"no container of {service} runs")
-        return found[0]
+        return container_of(self.project, service, number)
 
     def sidecar(self, service: str, number: int = 1) -> str:
         """The id of its sidecar. Raises: DemoError."""
-        found = docker(
-            "ps", "-q", "--filter", f"label={SIDECAR_OF}={self.container(service, number)}"
-        ).split()
-        if not found:
-            raise DemoError(f"no sidecar of {service} runs")
-        return found[0]
+        return sidecar_of(self.project, service, number)
 
     def log(self, service: str) -> list[dict[str, Any]]:
         """What its sidecar wrote, a JSON object a line."""
@@ -230,6 +218,27 @@ class ContainerMesh:
             "-v", f"{self.project}_data:/var/lib/pylis:ro", "--entrypoint", "sleep", "--no-healthcheck", image, "1d",
         )  # fmt: skip
         docker("network", "connect", f"{self.project}_shop", self._outside)
+
+
+def container_of(project: str, service: str, number: int = 1) -> str:
+    """The id of a service's container in a compose project. Raises: DemoError when none runs."""
+    found = docker(
+        "ps", "-q", "--no-trunc", "--filter", f"label=com.docker.compose.project={project}",
+        "--filter", f"label=com.docker.compose.service={service}",
+        "--filter", f"label=com.docker.compose.container-number={number}",
+    ).split()  # fmt: skip
+    if not found:
+        raise DemoError(f"no container of {service} runs")
+    return found[0]
+
+
+def sidecar_of(project: str, service: str, number: int = 1) -> str:
+    """The id of its sidecar. Raises: DemoError when none runs."""
+    app = container_of(project, service, number)
+    found = docker("ps", "-q", "--filter", f"label={SIDECAR_OF}={app}").split()
+    if not found:
+        raise DemoError(f"no sidecar of {service} runs")
+    return found[0]
 
 
 def docker(*arguments: str, input_text: str | None = None, quiet: bool = False) -> str:

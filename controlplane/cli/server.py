@@ -166,6 +166,7 @@ def server(
     from ca.errors import AuthorityError, KeystoreError, SpiffeIdError
     from ca.spiffe_id import TrustDomain
     from controlplane import main
+    from controlplane.config import MEMORY_STORE, Config
     from controlplane.settings_file import SettingsError
     from controlplane.store.port import UnusableError
     from policies.workload import MeshSettings, PathNormalization
@@ -209,7 +210,7 @@ def server(
         host, _, port = xds.rpartition(":")
         sidecars = f"{host}:{int(port) + 1 if int(port) else 0}"
     store = store or f"sqlite:///{data_dir / 'store.db'}"
-    if store != main.MEMORY_STORE and not store.startswith(("sqlite:///", "postgresql://", "postgres://")):
+    if store != MEMORY_STORE and not store.startswith(("sqlite:///", "postgresql://", "postgres://")):
         text = f"--store {store.partition(':')[0]}:… is not served"
         raise Failure(text, hint="use sqlite:///PATH, postgresql://USER@HOST/DATABASE or memory://")
     granted = _granted(container_agents, settings.root_namespace)
@@ -217,7 +218,7 @@ def server(
         raise Failure(
             "--join-socket needs one --container-agent", hint="for example --container-agent docker=shop"
         )
-    config = main.Config(
+    config = Config(
         data_dir,
         store,
         api,

@@ -6,6 +6,7 @@ A request leaves its line when it has been answered, a raw TCP connection when i
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -51,14 +52,18 @@ def refusals(
 
 
 def advice(one: Refusal) -> str:
-    """The command, or the edit, that would let it through when the service is enforced."""
+    """The command, or the edit, that would let it through when the service is enforced.
+
+    Callers choose paths and methods: they are quoted for the shell the command is meant for.
+    """
     if one.is_plaintext:
         return "mesh the caller, or set portLevelMtls PERMISSIVE for the port (PeerAuthentication)"
     if not one.rule.startswith(DEFAULT_DENY):
         return f"a DENY rule says so: {one.rule}"
     method, _, path = one.what.partition(" ")
-    request = f" --method {method} --path '{path}'" if path else ""
-    return f"pylis policy suggest {SPIFFE_SCHEME}{one.caller} {one.service} --port {one.port}{request}"
+    request = ["--method", method, "--path", path] if path else []
+    command = ["pylis", "policy", "suggest", SPIFFE_SCHEME + one.caller, one.service, "--port", str(one.port)]
+    return shlex.join([*command, *request])
 
 
 def _read(service: str, text: str, names: Mapping[str, str]) -> Refusal | None:

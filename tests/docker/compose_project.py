@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from demo.containers import SIDECAR_OF, compose_command, docker
+from demo.containers import compose_command, container_of, docker, sidecar_of
 from demo.mesh import DemoError
 
 
@@ -64,21 +64,10 @@ class Project:
         return done.stdout
 
     def container(self, service: str, number: int = 1) -> str:
-        found = docker(
-            "ps", "-q", "--no-trunc", "--filter", f"label=com.docker.compose.project={self.name}",
-            "--filter", f"label=com.docker.compose.service={service}",
-            "--filter", f"label=com.docker.compose.container-number={number}",
-        ).split()  # fmt: skip
-        if not found:
-            raise DemoError(f"no container of {service} runs")
-        return found[0]
+        return container_of(self.name, service, number)
 
     def sidecar(self, service: str, number: int = 1) -> str:
-        app = self.container(service, number)
-        found = docker("ps", "-q", "--filter", f"label={SIDECAR_OF}={app}").split()
-        if not found:
-            raise DemoError(f"no sidecar of {service}")
-        return found[0]
+        return sidecar_of(self.name, service, number)
 
     def sidecars(self) -> set[str]:
         return set(docker("ps", "-aq", "--filter", f"label=pylis.io/project={self.name}").split())

@@ -44,7 +44,8 @@ from ca.node_protocol import (
     SignJwt,
 )
 from controlplane.cli.client import Client, RefusedError, connect
-from controlplane.main import Config, run
+from controlplane.config import Config
+from controlplane.main import run
 from policies.workload import MeshSettings
 
 NO_FILES = EvidenceFiles()

@@ -9,7 +9,7 @@ from typing import Any
 
 from agent.node_identity import NodeIdentity
 from ca.node_protocol import Readiness
-from controlplane.main import Config
+from controlplane.config import Config
 from policies.workload import MeshSettings
 from tests.integration.test_agents import Plane, serving
 

@@ -28,7 +28,8 @@ EDGES = (
     "controlplane/authority_operations.py", "controlplane/svid_callers.py", "controlplane/collector.py", "controlplane/status.py",
     "controlplane/first_start.py", "controlplane/tallies.py",
     "controlplane/acknowledged_everywhere.py", "controlplane/leaving.py",
-    "controlplane/stopping.py", "controlplane/people.py", "controlplane/gitops/", "controlplane/trials.py",
+    "controlplane/stopping.py", "controlplane/opening.py", "controlplane/shared_authority.py",
+    "controlplane/addresses.py", "controlplane/people.py", "controlplane/gitops/", "controlplane/trials.py",
 )  # fmt: skip
 FORBIDDEN = frozenset(
     {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import Any
 
 from controlplane.docker.observed import Refusal, advice, refusals
@@ -55,4 +56,9 @@ def test_raw_tcp_has_a_port_and_no_request() -> None:
 def test_the_advice_names_the_rule_that_says_no_or_asks_for_one_that_says_yes() -> None:
     denied, default = refusals([("catalog.shop", [text(observedRule="shop/no[0]"), text(), text()])])[::-1]
     assert "shop/no[0]" in advice(denied)
-    assert "--method GET --path '/items'" in advice(default)
+    assert "--method GET --path /items" in advice(default)
+
+
+def test_a_path_that_a_caller_chose_stays_one_word_of_the_command() -> None:
+    [one] = refusals([("catalog.shop", [text(path="/a'; rm -rf ~ #")])])
+    assert shlex.split(advice(one))[-2:] == ["--path", "/a'; rm -rf ~ #"]
