@@ -63,19 +63,22 @@ class Registrar:
         granted = self._granted.get(agent, frozenset())
         wanted = registered(agent, granted, found, frozenset(others), await self._namespaces())
         not_taken = list(wanted.not_taken)
-        for name, body in wanted.objects.items():
+        changed = {n: body for n, body in wanted.objects.items() if not _is_written(body, mine.get(n))}
+        for name, body in changed.items():
             if reason := await self._write(agent, name, body, mine.get(name)):
                 not_taken.append(NotTaken(f"{name[1]}/{name[2]}", reason))
         for name in mine.keys() - wanted.objects.keys():
             await self._remove(agent, name)
+        if changed:  # a namespace that was edited while they were written has not met them
+            await self.follow_namespaces()
         return tuple(not_taken)
 
     async def run(self) -> None:
-        """An edit of a namespace reaches what is registered in it already, until cancelled."""
+        """An edit of a namespace reaches what is registered in it already, until cancelled. Every server of a store does
+        it: what one has written, another finds as it should be."""
         await patiently(self.follow_namespaces)
         async for _ in follow(self._store, self._store.revision, {"namespaces"}):
-            if self._store.leading:
-                await patiently(self.follow_namespaces)
+            await patiently(self.follow_namespaces)
 
     async def follow_namespaces(self) -> None:
         """Raises: StoreError."""
@@ -99,8 +102,6 @@ class Registrar:
     async def _write(self, agent: str, name: Name, body: dict[str, Any], old: Record | None) -> str:
         """Why it could not be; "" when it is there."""
         resource, namespace, short = name
-        if old is not None and _said(old.value) == _said(body):
-            return ""
         target, author = Target(_kind(resource), namespace, short), _author(agent)
         try:
             if old is None:
@@ -130,6 +131,10 @@ def _author(agent: str) -> Author:
     return Author(
         Caller(f"system:agent:{agent}"), Options(False, "pylis-agent", "Strict", True), trusted=True
     )
+
+
+def _is_written(body: Mapping[str, Any], old: Record | None) -> bool:
+    return old is not None and _said(old.value) == _said(body)
 
 
 def _said(value: Mapping[str, Any]) -> tuple[Any, ...]:

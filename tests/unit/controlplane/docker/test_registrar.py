@@ -7,10 +7,11 @@ from controlplane.access import Caller
 from controlplane.api.authorization import Authorization
 from controlplane.api.target import Options, Target
 from controlplane.api.writes import Author, Writes
+from controlplane.audit import Entry
 from controlplane.docker.registrar import Registrar
 from controlplane.resources.kinds import KINDS, Kind
 from controlplane.store.memory import MemoryStore
-from controlplane.store.port import Key
+from controlplane.store.port import Key, Record, Value
 
 WEB = FoundWorkload(
     "shop", "web", "web-1", ("web",), (FoundPort(80, "HTTP"),), {"app": "web"}, ("docker:container:web-1",),
@@ -100,6 +101,21 @@ async def test_a_container_that_comes_later_is_enforced_from_its_first_moment() 
     registrar = Registrar(store, writes, {"docker": frozenset({"shop"})})
     await registrar.prepare()
     await annotate(writes, "web")
+    await registrar.reported("docker", (OBSERVED,))
+    assert await mode(store) == "enforce"
+
+
+async def test_a_namespace_that_is_edited_while_a_report_is_written_is_followed() -> None:
+    class EditedMeanwhile(MemoryStore):
+        async def create(self, key: Key, value: Value, *, audit: Entry | None = None) -> Record:
+            if key == ENTRY:
+                await annotate(writes, "web")
+            return await super().create(key, value, audit=audit)
+
+    store = EditedMeanwhile()
+    writes = Writes(store, Authorization(store, "istio-system"))
+    registrar = Registrar(store, writes, {"docker": frozenset({"shop"})})
+    await registrar.prepare()
     await registrar.reported("docker", (OBSERVED,))
     assert await mode(store) == "enforce"
 
