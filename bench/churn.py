@@ -196,7 +196,9 @@ def churn(directory: Path, edits: int, endpoints: int, restarts: int) -> Result:
             result = Churn(mesh).run(edits, endpoints, restarts)
         result.by_wrk = load.counted
         if load.counted and load.failed:
-            result.wrong.append(f"wrk: {load.counted}; the sidecars say: {_not_answered(mesh, '/items')}")
+            result.wrong.append(f"wrk: {load.counted}")
+        if result.wrong:
+            result.wrong.insert(0, f"the sidecars say: {_not_answered(mesh, '/items')}")
         return result
 
 
