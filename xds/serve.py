@@ -23,6 +23,7 @@ from xds.allocator import give_back, share_arenas
 from xds.desk import EXPIRED, SPREAD_SECONDS, STOPPING, Claim, ConfigSource, Desk, MeshDesk, Session
 from xds.errors import ProtocolError, RefusedError, SchemaError
 from xds.ledger import Ledger
+from xds.names import LISTENER_DRAIN_SECONDS
 from xds.peer import Peer
 from xds.port_credentials import PortCredentials, ServerIdentity
 from xds.responses import Response
@@ -31,6 +32,8 @@ from xds.snapshot import Snapshot
 
 _SWITCH_SECONDS: Final = 0.001  # how long a compilation in another thread may keep the loop waiting at a time
 TIDY_SECONDS: Final = 30.0  # after streams ended, until what they were made of goes back to the system
+# after a proxy has heard of a changed listener, until connections by the old one have ended
+DRAINED_SECONDS: Final = LISTENER_DRAIN_SECONDS + 1.0
 STUCK_SECONDS: Final = 5.0  # for a stream that is ended and whose peer does not take even that
 OPTIONS: Final = (
     ("grpc.http2.bdp_probe", 0),  # measured: with the gc thresholds below half the CPU of a push
@@ -78,11 +81,13 @@ class Port:
         extra_handlers: Sequence[grpc.GenericRpcHandler] = (),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         stuck_seconds: float = STUCK_SECONDS,
+        drained_seconds: float = DRAINED_SECONDS,
         *,
         is_shared: bool = False,
     ) -> None:
         """`is_shared`: other processes may listen at the same address."""
         self._stuck_seconds = stuck_seconds
+        self._drained_seconds = drained_seconds
         self._address = address
         self._credentials = PortCredentials(identity, is_shared=is_shared)
         # a taken port is an error, not a second server
@@ -152,7 +157,7 @@ class Port:
         try:
             stream.receive(first)
             del first, claim  # a stream lives long
-            await self._serve(_Talk(service, stream, session, self._desk), context)
+            await self._serve(_Talk(service, stream, session, self._desk, self._drained_seconds), context)
         except ProtocolError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         finally:
@@ -195,17 +200,22 @@ class Port:
         finally:
             session.when_ended = None
             expiry.cancel()
+            talk.end()
             reader.cancel()
 
 
 class _Talk:
     """One stream: what its proxy says goes to the state machine, and what that answers waits for the writer."""
 
-    __slots__ = ("_desk", "_service", "_stream", "session", "waiting")
+    __slots__ = ("_desk", "_drained_seconds", "_draining", "_service", "_stream", "session", "waiting")
 
-    def __init__(self, service: Service, stream: Stream, session: Session, desk: Desk) -> None:
+    def __init__(
+        self, service: Service, stream: Stream, session: Session, desk: Desk, drained_seconds: float
+    ) -> None:
         self._service, self._stream, self._desk = service, stream, desk
         self.session = session
+        self._drained_seconds = drained_seconds
+        self._draining: asyncio.TimerHandle | None = None
         self.waiting: list[
             Response
         ] = []  # at most one of a type: no more is answered before that is acknowledged
@@ -228,8 +238,23 @@ class _Talk:
 
     def go_on(self) -> None:
         self.waiting += self._stream.pending()
+        if self._draining is None and self._stream.is_draining:
+            loop = asyncio.get_running_loop()
+            drain = self._stream.drains
+            self._draining = loop.call_later(self._drained_seconds, self._drained, drain)
         if not self.waiting and not self.session.stale and self._stream.is_settled:
             self._desk.settled(self.session, self._stream.refused)
+
+    def end(self) -> None:
+        if self._draining is not None:
+            self._draining.cancel()
+
+    def _drained(self, drain: int) -> None:
+        self._draining = None
+        self._stream.drained(drain)
+        self.go_on()
+        if self.waiting:
+            self.session.wake.set()
 
     def next_body(self) -> bytes:
         response = self.waiting.pop(0)
@@ -264,9 +289,10 @@ class XdsServer(Port):
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         is_revoked: Callable[[Peer], bool] = lambda _: False,
         stuck_seconds: float = STUCK_SECONDS,
+        drained_seconds: float = DRAINED_SECONDS,
     ) -> None:
         self.desk = MeshDesk(source, ledger, now, is_revoked)
-        super().__init__(address, identity, self.desk, extra_handlers, now, stuck_seconds)
+        super().__init__(address, identity, self.desk, extra_handlers, now, stuck_seconds, drained_seconds)
         self.meter = self.desk.meter
         self.publish = self.desk.publish
         self.end_revoked = self.desk.end_revoked

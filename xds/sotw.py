@@ -14,7 +14,7 @@ A cluster that is sent takes its endpoints along, changed or not, as in `stream`
 
 A version is a hash over the names subscribed to and what they are, so two servers with equal state say the same.
 Order and make-before-break as in `stream`: clusters go last, which here means that an answer holds the clusters that
-are to go, too, until every other type is settled.
+are to go, too, until every other type is settled and the listeners that were changed have drained.
 Source: https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol
 """
 
@@ -73,7 +73,10 @@ class SotwStream:
             s.version = r.version_info if type_url in _WHOLE else ""
         elif r.response_nonce != s.nonce:
             return None
+        changed = type_url == LISTENER and _changes_what_is_held(s)
         event = self._settle(type_url, s, r)
+        if event is not None and changed:
+            self._all.drains += 1
         self._subscribe(type_url, s, set(r.resource_names))
         return event
 
@@ -90,6 +93,18 @@ class SotwStream:
             if s.open is None and (response := self._answer(type_url, s)) is not None:
                 responses.append(response)
         return responses
+
+    @property
+    def drains(self) -> int:
+        """As `DeltaStream.drains`."""
+        return self._all.drains
+
+    @property
+    def is_draining(self) -> bool:
+        return self._all.is_draining
+
+    def drained(self, drain: int) -> None:
+        self._all.drained(drain)
 
     @property
     def is_settled(self) -> bool:
@@ -145,9 +160,11 @@ class SotwStream:
     def _due(self, type_url: str, s: _Subscription) -> Mapping[str, Resource]:
         """What the client should hold at this moment: clusters that are to go stay until nothing can need them."""
         content = self._content(type_url, s)
-        if type_url == CLUSTER and not self._others_settled():
-            return {**{n: r for n, r in s.held.items() if n not in content}, **content}
-        return content
+        leaving = [name for name in s.held if name not in content] if type_url == CLUSTER else []
+        if not leaving:
+            return content
+        parted = self._all.parted(CLUSTER, leaving) if self._others_settled() else frozenset[str]()
+        return {**{name: s.held[name] for name in leaving if name not in parted}, **content}
 
     def _others_settled(self) -> bool:
         return not self._all.still_asks_for(LISTENER) and all(
@@ -182,3 +199,9 @@ class SotwStream:
         s.wildcard, s.names = wildcard, names - {WILDCARD}
         if not wildcard:  # what it does not ask for it drops, and has to be sent when it asks again
             s.held = {name: resource for name, resource in s.held.items() if name in s.names}
+
+
+def _changes_what_is_held(s: _Subscription) -> bool:
+    if s.open is None:
+        return False
+    return any(s.open.content.get(name) != resource for name, resource in s.held.items())

@@ -18,9 +18,10 @@ Extensions and routes are never removed: the client unsubscribes when the last l
 
 Order: runtime, clusters, endpoints, extensions, listeners, routes, secrets; removals of clusters and endpoints wait
 until every other type is settled and nothing of it is refused: the last good may still use them (make before
-break). Listeners wait until the answer with extensions is acknowledged: policy is an extension and quick to take
-in, a changed listener is much work for an Envoy, and whom an edit cuts off is to be denied everywhere before the
-first sidecar begins that work.
+break), and until `drained` says that connections of listeners that were changed or removed have ended: they are
+served by what these had (measured: with its cluster gone, Envoy answers 503). Listeners wait until the answer with
+extensions is acknowledged: policy is an extension and quick to take in, a changed listener is much work for an Envoy,
+and whom an edit cuts off is to be denied everywhere before the first sidecar begins that work.
 Source: https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol
 """
 
@@ -116,11 +117,16 @@ class DeltaStream:
         if subscription is None:
             subscription = self._all.open(type_url)
             held: Mapping[str, str] = r.initial_resource_versions
+            if type_url == CLUSTER and held:  # what it heard just before on another stream nobody knows
+                self._all.drains += 1
             subscription.held.update((intern(name), intern(held[name])) for name in held)
             named = bool(r.resource_names_subscribe)
             subscription.wildcard = not named and type_url in LEGACY_WILDCARD
             subscription.unanswered = not subscription.held
+        changed = type_url == LISTENER and _changes_what_is_held(subscription)
         event = _settle(subscription, type_url, r)
+        if event is not None and changed:
+            self._all.drains += 1
         if r.resource_names_subscribe or r.resource_names_unsubscribe or not subscription.opened:
             _subscribe(subscription, r.resource_names_subscribe, r.resource_names_unsubscribe)
         return event
@@ -146,8 +152,20 @@ class DeltaStream:
         return responses
 
     @property
+    def drains(self) -> int:
+        """Grows when connections of listeners begin to drain; `drained` with the number says when they have ended."""
+        return self._all.drains
+
+    @property
+    def is_draining(self) -> bool:
+        return self._all.is_draining
+
+    def drained(self, drain: int) -> None:
+        self._all.drained(drain)
+
+    @property
     def is_settled(self) -> bool:
-        """Does the client hold all of the offered snapshot (or has it refused it)?
+        """Does the client hold all of the offered snapshot (or has it refused it)? What drains may hold more.
 
         Not before it subscribed to every type the snapshot has: Envoy asks for listeners only after clusters.
         """
@@ -161,7 +179,7 @@ class DeltaStream:
             if s.open is not None:
                 return False
             level = level and self._is_level(type_url, s)
-        return level or self._are_settled(ORDER) or self._only_waits_for_the_refused()
+        return level or self._are_settled(ORDER) or self._only_removals_wait()
 
     @property
     def refused(self) -> dict[str, tuple[str, ...]]:
@@ -197,9 +215,9 @@ class DeltaStream:
         others = frozenset(ORDER) - _BROKEN_LAST
         return self._are_settled(others) and not others & self.refused.keys()
 
-    def _only_waits_for_the_refused(self) -> bool:
-        """All that is left are removals that what the client refused may still need: no more will be sent."""
-        if not self.refused.keys() - _BROKEN_LAST:
+    def _only_removals_wait(self) -> bool:
+        """All that is left are removals of what is still needed: by the last good of what was refused, or what drains."""
+        if not self._all.is_draining and not self.refused.keys() - _BROKEN_LAST:
             return False
         if not self._are_settled(frozenset(ORDER) - _BROKEN_LAST):
             return False
@@ -240,8 +258,11 @@ class DeltaStream:
     def _answer(self, type_url: str, s: _Subscription) -> DeltaResponse | None:
         send, gone = self._difference(type_url, s)
         offered: Mapping[str, Resource] | None = self._all.snapshot.resources(type_url)
-        if gone and type_url in _BROKEN_LAST and not self._others_settled():
-            gone, offered = [name for name in gone if name not in s.held], None
+        if gone and type_url in _BROKEN_LAST:
+            held = [name for name in gone if name in s.held]
+            parted = self._all.parted(type_url, held) if self._others_settled() else _NONE
+            gone = [name for name in gone if name in parted or name not in s.held]
+            offered = offered if len(parted) == len(held) else None
         if not send and not gone and not (s.wildcard and s.unanswered):
             return None
         s.unanswered, s.waits_for, s.again = False, "", _NONE
@@ -251,6 +272,10 @@ class DeltaStream:
         nonce = self._all.next_nonce()
         s.open = _Answer(nonce, {**{r.name: r.version for r in send}, **dict.fromkeys(gone, "")}, offered)
         return DeltaResponse(type_url, nonce, self._all.snapshot.version_of(type_url), send, gone)
+
+
+def _changes_what_is_held(s: _Subscription) -> bool:
+    return s.open is not None and not s.held.keys().isdisjoint(s.open.versions)
 
 
 def _subscribe(s: _Subscription, subscribe: Iterable[str], unsubscribe: Iterable[str]) -> None:

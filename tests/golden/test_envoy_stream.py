@@ -2,7 +2,7 @@
 
 By either protocol. What was done to it: an EDS cluster and a listener; the cluster changed (it warms); a bad listener beside a changed good
 one (refused); other endpoints; the server restarted (Envoy says what it holds: of a refused response nothing, though
-it took the good part); another cluster instead, the old one removed last.
+it took the good part), and what drained at it has ended; another cluster instead, the old one removed last.
 State of the world: a response holds all clusters, so that the old one stays in it until nothing can use it.
 """
 
@@ -78,6 +78,8 @@ def test_envoys_requests_get_the_responses_they_got(
         match event["event"]:
             case "open":
                 stream = make()
+            case "drained":
+                stream.drained(stream.drains)
             case "offer":
                 stream.offer(Snapshot.of(Resource(t, n, b"", v) for t, n, v in event["resources"]))
             case _:

@@ -75,7 +75,9 @@ class Mesh:
         self.ledger = Ledger()
         own = self._identity()
         status = ClientStatus(self.ledger, lambda peer: Caller(str(peer.identity)), _allowed)
-        self.server = XdsServer("127.0.0.1:0", lambda: own, self.source, self.ledger, [status.handler()])
+        self.server = XdsServer(
+            "127.0.0.1:0", lambda: own, self.source, self.ledger, [status.handler()], drained_seconds=1.0
+        )
         self.envoy: asyncio.subprocess.Process | None = None
         self.api_type = "DELTA_GRPC"
 
@@ -230,8 +232,18 @@ def free_port() -> int:
 
 def a_listener(name: str, port: int, text: str, filter_type: str = "") -> Resource:
     """Answers every request with `text`; a `filter_type` stands before the router."""
-    answer = {"prefix": "/"}, {"status": 200, "body": {"inline_string": text}}
-    routes = [{"match": answer[0], "direct_response": answer[1]}]
+    return _a_listener(
+        name, port, {"direct_response": {"status": 200, "body": {"inline_string": text}}}, filter_type
+    )
+
+
+def a_proxy(name: str, port: int, cluster: Resource) -> Resource:
+    """Sends every request to the cluster."""
+    return _a_listener(name, port, {"route": {"cluster": cluster.name}})
+
+
+def _a_listener(name: str, port: int, action: dict[str, object], filter_type: str = "") -> Resource:
+    routes = [{"match": {"prefix": "/"}, **action}]
     router = schema.pack(schema.new("envoy.extensions.filters.http.router.v3.Router"))
     filters: list[Any] = [{"name": "router", "typed_config": router}]
     if filter_type:
@@ -259,6 +271,22 @@ def a_static_cluster() -> Resource:
     return Resource.of(
         "app", schema.new("envoy.config.cluster.v3.Cluster", name="app", connect_timeout={"seconds": 1})
     )
+
+
+def a_cluster_at(port: int) -> Resource:
+    address = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+    endpoints = {
+        "cluster_name": "behind",
+        "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
+    }
+    cluster = schema.new(
+        "envoy.config.cluster.v3.Cluster",
+        name="behind",
+        type="STATIC",
+        connect_timeout={"seconds": 1},
+        load_assignment=endpoints,
+    )
+    return Resource.of("behind", cluster)
 
 
 def an_eds_cluster(seconds: int) -> Resource:
@@ -372,6 +400,29 @@ async def test_a_proxy_without_clusters_does_not_wait_for_them(mesh: Mesh) -> No
     await mesh.start()
     await mesh.synced()
     await answers(port, "one")
+
+
+async def test_an_open_connection_of_a_listener_that_goes_is_served_until_it_has_drained(mesh: Mesh) -> None:
+    behind, port = free_port(), free_port()
+    stays, cluster = a_listener("behind", behind, "answered"), a_cluster_at(behind)
+    mesh.offer(a_static_cluster(), cluster, stays, a_proxy("goes", port, cluster))
+    await mesh.start()
+    await mesh.synced()
+    await answers(port, "answered")
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    mesh.offer(a_static_cluster(), stays)
+    await mesh.synced()
+    admin = mesh.directory / "admin.sock"
+    async with asyncio.timeout(10):
+        while "total_listeners_draining: 1" not in await ask(admin, "/stats?filter=draining"):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    writer.write(b"GET / HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n")
+    answer = await asyncio.wait_for(reader.read(), 5)
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    async with asyncio.timeout(10):
+        while "behind::" in await ask(admin, "/clusters"):  # noqa: ASYNC110 - Envoy has no event
+            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("api_type", ["DELTA_GRPC", "GRPC"])

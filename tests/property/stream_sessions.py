@@ -108,6 +108,10 @@ class Session(RuleBasedStateMachine):
         if client.inbox:
             self.stream.receive(client.answer())
 
+    @rule(data=st.data())
+    def drained(self, data: st.DataObject) -> None:
+        self.stream.drained(data.draw(st.integers(0, self.stream.drains)))
+
     @rule()
     def reconnect(self) -> None:
         self.stream = self.make_stream()
@@ -125,6 +129,13 @@ class Session(RuleBasedStateMachine):
         self.stream.offer(self.snapshot)
         for type_url in TYPES:
             self.open(type_url)
+        self.settle()
+        self.stream.drained(self.stream.drains)
+        self.settle()
+        for client in self.clients.values():
+            self.check(client)
+
+    def settle(self) -> None:
         for _ in range(20):
             self.send()
             if not any(client.inbox for client in self.clients.values()):
@@ -134,8 +145,6 @@ class Session(RuleBasedStateMachine):
         else:
             raise AssertionError("server and client never come to rest")
         assert self.stream.is_settled
-        for client in self.clients.values():
-            self.check(client)
 
     def check(self, client: Client) -> None:
         offered = {n: r.version for n, r in self.snapshot.resources(client.type_url).items()}
