@@ -9,8 +9,9 @@ SEEDS ?= 1 2 3 4 5 6 7 8 9 10
 REQUESTS ?= 2000
 
 # `pylis demo` answers 1 when an expectation does not hold, but make answers 2 for whatever fails. In question mode (-q)
-# it answers 1 for a goal that is not up to date, and recipe lines with a + still run: so `make demo` says 1 as well.
-ifeq ($(MAKECMDGOALS)$(findstring n,$(firstword -$(MAKEFLAGS))),demo)
+# it answers 1 for a goal that is not up to date, and recipe lines with a + still run: so `make demo` says 1 as well, and
+# `make demo-docker`.
+ifneq ($(filter <demo> <demo-docker>,<$(MAKECMDGOALS)$(findstring n,$(firstword -$(MAKEFLAGS)))>),)
 MAKEFLAGS += -q
 RUN := +
 endif
@@ -40,9 +41,10 @@ $(VENV)/.developers: requirements-dev.lock pyproject.toml | $(VENV)/bin/python
 FAILED := $(VENV)/.demo-failed
 
 demo-run: venv
-	$(RUN)@rm -f $(FAILED); env -u MAKEFLAGS -u MFLAGS $(BIN)/pylis demo $(ARGS) || { code=$$?; [ $$code = 1 ] && touch $(FAILED) || exit $$code; }
+	$(RUN)@rm -f $(FAILED); env -u MAKEFLAGS -u MFLAGS $(BIN)/pylis demo $(WHERE) $(ARGS) || { code=$$?; [ $$code = 1 ] && touch $(FAILED) || exit $$code; }
 
-demo: demo-run
+demo-docker: WHERE := --containers
+demo demo-docker: demo-run
 	$(if $(wildcard $(FAILED)),@exit 1)
 
 # a process for each core, a file's tests in one of them
@@ -83,9 +85,6 @@ test-vm: dev
 
 bench-docker: dev docker-images
 	@$(BIN)/python -m bench.docker
-
-demo-docker: venv
-	@$(BIN)/pylis demo --containers $(ARGS)
 
 # what other SPIFFE implementations make of us; what could not be tried is named in the last lines
 test-peers: dev

@@ -7,15 +7,17 @@ import random
 import signal
 import sys
 import time
+from collections.abc import Callable, Iterable
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
-    from demo.expectation import Expectation, Held
+    from demo.expectation import Held
     from demo.mesh import DemoMesh
-    from demo.run import Way
+    from demo.observing import Typed
 
 
 @click.command()
@@ -39,6 +41,7 @@ def demo(once: bool, containers: bool, output: str, state_dir: Path) -> None:
     from demo.expectation import load
     from demo.local_way import LocalWay
     from demo.mesh import DemoError, DemoMesh
+    from demo.run import Runner
 
     signal.signal(signal.SIGTERM, _interrupt)
     if containers:
@@ -50,7 +53,7 @@ def demo(once: bool, containers: bool, output: str, state_dir: Path) -> None:
     try:
         with DemoMesh(state_dir) as mesh:
             if once:
-                sys.exit(_once(LocalWay(mesh), load(), output))
+                sys.exit(run(Runner(LocalWay(mesh)).run(load()), output))
             _live(mesh)
     except DemoError as error:
         click.echo(str(error), err=True)
@@ -60,10 +63,14 @@ def demo(once: bool, containers: bool, output: str, state_dir: Path) -> None:
 
 
 def _in_containers(output: str, *, once: bool) -> int:
-    """The same shop by docker compose: every expectation, or the frontend's own calls until Ctrl-C."""
+    """The same shop by docker compose: every expectation, or the frontend's own calls until Ctrl-C; with either, a
+    service on its way from observe to enforce.
+    """
+    from demo import observing
     from demo.container_way import ContainerWay, expectations
     from demo.containers import ContainerMesh
     from demo.mesh import DemoError
+    from demo.run import Runner
 
     click.echo(
         "Pylis demo: five services, their frontend and an intruder in containers, each behind its own Envoy.",
@@ -71,9 +78,14 @@ def _in_containers(output: str, *, once: bool) -> int:
     )
     try:
         with ContainerMesh() as mesh:
+            path = observing.Observing(mesh)
+            steps = chain([_PATH], path.run(observing.expectations()))
             if once:
-                return _once(ContainerWay(mesh), expectations(), output)
+                table = Runner(ContainerWay(mesh)).run(expectations())
+                return run(chain(table, steps), output, lambda: {"observed": path.refusals})
             click.echo("Ctrl-C stops everything and leaves nothing behind.", err=True)
+            if run(steps, "table"):
+                return 1
             mesh.follow("frontend")
     except DemoError as error:
         click.echo(str(error), err=True)
@@ -83,25 +95,23 @@ def _in_containers(output: str, *, once: bool) -> int:
     return 0
 
 
-def _once(way: Way, expectations: list[Expectation], output: str) -> int:
-    from demo.run import Runner
+def run(steps: Iterable[str | Typed | Held], output: str, more: Callable[[], dict[str, Any]] = dict) -> int:
+    """As it happens, or as JSON in the end, with `more`; what is no expectation is for people only."""
+    from demo.expectation import Held
 
     started = time.monotonic()
-    held = list(Runner(way).run(expectations))
+    held: list[Held] = []
+    for step in steps:
+        if isinstance(step, Held):
+            held.append(step)
+        if output == "table":
+            click.echo(_row(step) if isinstance(step, Held) else _said(step))
     failed = [h for h in held if not h.ok]
+    count = {"held": len(held) - len(failed), "failed": len(failed)}
     if output == "json":
-        body = {
-            "expectations": [h.as_json() for h in held],
-            "held": len(held) - len(failed),
-            "failed": len(failed),
-        }
-        click.echo(json.dumps(body, indent=1))
+        click.echo(json.dumps({"expectations": [h.as_json() for h in held], **count, **more()}, indent=1))
     else:
-        for h in held:
-            click.echo(_row(h))
-        click.echo(
-            f"{len(held) - len(failed)} held, {len(failed)} failed, {time.monotonic() - started:.1f} s"
-        )
+        click.echo(f"{count['held']} held, {count['failed']} failed, {time.monotonic() - started:.1f} s")
     for h in failed:
         e = h.expectation
         text = f"no longer holds: {e.id}: expected {e.expect} by {e.rule}, was {h.outcome.actual} by {h.rule or 'nothing'}"
@@ -112,7 +122,14 @@ def _once(way: Way, expectations: list[Expectation], output: str) -> int:
 def _row(h: Held) -> str:
     e, o = h.expectation, h.outcome
     mark = "√" if h.ok else "×"
-    return f"{mark} {e.id:<36} {e.source:<16} → {e.to:<14} {o.actual:<8} {h.rule}"
+    because = f"would be refused: {h.rule}" if h.ok and e.would_be_refused else h.rule
+    return f"{mark} {e.id:<36} {e.source:<16} → {e.to:<14} {o.actual:<8} {because}"
+
+
+def _said(step: str | Typed) -> str:
+    if isinstance(step, str):
+        return step
+    return "\n".join([f"$ {step.command}", *(f"  {line}".rstrip() for line in step.said.splitlines())])
 
 
 def _live(mesh: DemoMesh) -> None:
@@ -151,6 +168,8 @@ def _rule_places() -> dict[str, str]:
                 places[f"{words[4]}/{words[2]}"] = f"{file.parent.parent.name}/policies/{file.name}:{number}"
     return places
 
+
+_PATH = "\nFrom observe to enforce, as a service of your own would go; one connection stays open all the way:"
 
 _HINTS = """
 Try:  pylis explain intruder orders --method GET --path /     why, and what would allow it

@@ -11,6 +11,7 @@ import yaml
 from demo.client import Outcome
 from demo.mesh import HERE
 
+ENFORCE, OBSERVE = "enforce", "observe"
 _EDITS = ("live-edit", "live-edit-undone", "new-service", "removed-service")
 
 
@@ -28,6 +29,7 @@ class Expectation:
     port: str = ""
     host: str = ""
     headers: dict[str, str] | None = None
+    mode: str = ENFORCE
 
     @property
     def service(self) -> str:
@@ -46,6 +48,11 @@ class Expectation:
     @property
     def is_through_sidecar(self) -> bool:
         return self.via == "sidecar" or self.how in _EDITS
+
+    @property
+    def would_be_refused(self) -> bool:
+        """Not now, but by the rule, were the service enforced."""
+        return self.mode == OBSERVE and self.rule in ("default-deny", "mtls-strict")
 
     def is_peer(self, line: dict[str, Any]) -> bool:
         """Whether a line of an access log is about the caller."""

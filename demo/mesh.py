@@ -24,6 +24,20 @@ class DemoError(Exception):
     """The mesh did not start; the text says why."""
 
 
+def run_pylis(
+    *arguments: str, input_text: str | None = None, env: dict[str, str] | None = None, cwd: Path | None = None
+) -> str:
+    """A pylis command on this machine. Raises: DemoError."""
+    done = subprocess.run(
+        [sys.executable, "-m", "controlplane.cli", *arguments],
+        input=input_text, capture_output=True, text=True, timeout=60, check=False,
+        env={**(os.environ if env is None else env), "PYTHONPATH": str(HERE.parent)}, cwd=cwd,
+    )  # fmt: skip
+    if done.returncode != 0:
+        raise DemoError(f"pylis {' '.join(arguments)}: {done.stderr.strip()}")
+    return done.stdout
+
+
 @dataclass
 class DemoMesh:
     """Enter to start, leave to stop: no process and no file stays."""
@@ -64,14 +78,7 @@ class DemoMesh:
         env = {k: v for k, v in os.environ.items() if not k.startswith("PYLIS_")}
         if not alone:
             env["PYLIS_KUBECONFIG"] = str(self.kubeconfig.absolute())
-        done = subprocess.run(
-            [sys.executable, "-m", "controlplane.cli", *arguments],
-            input=input_text, capture_output=True, text=True, timeout=60, check=False,
-            env={**env, "PYTHONPATH": str(HERE.parent)}, cwd=self.scratch,
-        )  # fmt: skip
-        if done.returncode != 0:
-            raise DemoError(f"pylis {' '.join(arguments)}: {done.stderr.strip()}")
-        return done.stdout
+        return run_pylis(*arguments, input_text=input_text, env=env, cwd=self.scratch)
 
     def credentials(self, workload: str, ttl: str = "1h") -> Credentials:
         """An SVID for `namespace/account`, minted by the administrator: what a thief would have stolen."""

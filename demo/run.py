@@ -62,8 +62,10 @@ class Runner:
 
     def __init__(self, way: Way) -> None:
         self._way = way
+        self._kept_ports: dict[str, int] = {}
         self._how: dict[str, Callable[[Expectation], Held]] = {
             "http": self._http,
+            "kept": self._kept,
             "peer-seen": self._peer_seen,
             "grpc": self._grpc,
             "tcp": self._tcp,
@@ -91,6 +93,13 @@ class Runner:
 
     def _http(self, e: Expectation) -> Held:
         outcome = self._way.send(e)
+        return Held(e, outcome, self._rule(e, outcome))
+
+    def _kept(self, e: Expectation) -> Held:
+        """On one keep-alive connection, which is still the one of the first time."""
+        outcome = self._way.send(e, "kept")
+        if outcome.local_port != self._kept_ports.setdefault(e.to, outcome.local_port):
+            return Held(e, outcome, "the connection was dropped")
         return Held(e, outcome, self._rule(e, outcome))
 
     def _peer_seen(self, e: Expectation) -> Held:
@@ -138,7 +147,7 @@ class Runner:
             lines = self._way.log(e.service)[before:]
             return rule if any(words in line.get("refused", "") for line in lines) else ""
 
-        return Held(e, outcome, _wait(found) if outcome.actual == "refused" else "")
+        return Held(e, outcome, _wait(found) if outcome.actual == "refused" else self._rule(e, outcome))
 
     def _stolen_node(self, e: Expectation) -> Held:
         outcome = self._way.ask_xds(e)
@@ -185,14 +194,17 @@ class Runner:
             time.sleep(0.01)
 
     def _rule(self, e: Expectation, outcome: Outcome) -> str:
-        """From the destination's log; a request the caller's own sidecar stopped never got there."""
+        """From the destination's log: what decided or, where it is only observed, what would. A request the caller's own
+        sidecar stopped never got there.
+        """
         if outcome.actual == "deny" and "pylis: this workload may call no service" in outcome.detail:
             return "out-of-scope"
         service = STAND_INS.get(e.service, e.service)
 
         def found() -> str:
             lines = [one for one in self._way.log(service) if one.get("requestId") == outcome.request_id]
-            return next((one.get("rule", "") for one in lines if one.get("direction") == "inbound"), "")
+            inbound = (one for one in lines if one.get("direction") == "inbound")
+            return next((one.get("observedRule") or one.get("rule", "") for one in inbound), "")
 
         return _wait(found)
 
