@@ -39,6 +39,7 @@ $(VENV)/.developers: requirements-dev.lock pyproject.toml | $(VENV)/bin/python
 	@touch $@ $(VENV)/.users
 
 FAILED := $(VENV)/.demo-failed
+WHERE :=
 
 demo-run: venv
 	$(RUN)@rm -f $(FAILED); env -u MAKEFLAGS -u MFLAGS $(BIN)/pylis demo $(WHERE) $(ARGS) || { code=$$?; [ $$code = 1 ] && touch $(FAILED) || exit $$code; }
