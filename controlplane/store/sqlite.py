@@ -45,6 +45,7 @@ from controlplane.store.vault import Vault
 
 _Result = TypeVar("_Result")
 log = structlog.get_logger()
+_ROWS: Final = 64  # in one statement
 RESTORED_AHEAD: Final = 1_000_000  # how far above a backup's revisions go on
 
 
@@ -238,18 +239,33 @@ class _File:
         self.events = [self._event(row) for row in rows][::-1]
 
     def persist(self, batch: Batch) -> None:
+        rows = [(event, self._row(event.record)) for event in batch.events]
+        last = {event.record.key: (event.change, row) for event, row in rows}
+        gone = [row[:3] for change, row in last.values() if change is Change.DELETED]
+        kept = [row for change, row in last.values() if change is not Change.DELETED]
+        events = [(str(e.change), *row, int(e.minor), e.time, e.author) for e, row in rows]
+        seal = chain.seal(self.vault.audit_key, batch.head)
         with self.db:
             self.db.execute("BEGIN IMMEDIATE")
-            for event in batch.events:
-                self._apply(event)
-            self.db.executemany(
-                "INSERT INTO audit VALUES (?,?)", [(r.sequence, r.line()) for r in batch.audit]
-            )
-            seal = chain.seal(self.vault.audit_key, batch.head)
+            if gone:
+                self.db.executemany("DELETE FROM objects WHERE resource=? AND namespace=? AND name=?", gone)
+            self._insert("REPLACE INTO objects", kept)
+            self._insert(f"INSERT INTO events ({EVENT})", events)
+            self._insert("INSERT INTO audit", [(r.sequence, r.line()) for r in batch.audit])
             self.db.execute(
                 "UPDATE counter SET revision=?, audit_sequence=?, audit_hash=?, audit_seal=?",
                 (batch.revision, batch.head.sequence, batch.head.hash, seal),
             )
+
+    def _insert(self, into: str, rows: Sequence[tuple[str | int, ...]]) -> None:
+        """In few statements, of 64, 32, … rows: after each this thread waits for the interpreter, which while the loop
+        is busy takes a millisecond (measured: 13 ms of a commit of seven edits that uses 1.4).
+        """
+        while rows:
+            count = 1 << min(len(rows), _ROWS).bit_length() - 1
+            some, rows = rows[:count], rows[count:]
+            row = f"({','.join('?' * len(some[0]))})"
+            self.db.execute(f"{into} VALUES {','.join([row] * count)}", [v for one in some for v in one])
 
     def history(self, key: Key) -> list[Event]:
         found = self.db.execute(SQLITE.history, (key.resource, key.namespace, key.name))
@@ -288,20 +304,10 @@ class _File:
         self.db.close()
         os.close(self._lock)
 
-    def _apply(self, event: Event) -> None:
-        record = event.record
-        key, text = record.key, self.vault.seal(record.key, record.text)
-        place = (key.resource, key.namespace, key.name)
-        if event.change is Change.DELETED:
-            self.db.execute("DELETE FROM objects WHERE resource=? AND namespace=? AND name=?", place)
-        else:
-            row = (*place, text, record.created, record.revision)
-            self.db.execute("INSERT OR REPLACE INTO objects VALUES (?,?,?,?,?,?)", row)
-        row = (str(event.change), *place, text, record.created, record.revision, int(event.minor))
-        self.db.execute(
-            f"INSERT INTO events ({EVENT}) VALUES (?,?,?,?,?,?,?,?,?,?)",  # noqa: S608
-            (*row, event.time, event.author),
-        )
+    def _row(self, record: Record) -> tuple[str, str, str, str, int, int]:
+        key = record.key
+        text = self.vault.seal(key, record.text)
+        return key.resource, key.namespace, key.name, text, record.created, record.revision
 
     def _record(self, row: tuple[str, str, str, str, int, int]) -> Record:
         resource, namespace, name, text, created, revision = row

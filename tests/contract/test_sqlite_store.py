@@ -36,6 +36,27 @@ async def test_everything_survives_a_restart(tmp_path: Path) -> None:
     await store.close()
 
 
+async def test_writes_that_are_committed_together_survive_as_they_were_told(tmp_path: Path) -> None:
+    """More of them than stand in one statement; of one object the last word counts."""
+    store = await SqliteStore.open(tmp_path / "store.db")
+    await store.create(A, {"of": "before"})
+    many = [Key(A.resource, "many", f"n{number}") for number in range(150)]
+    writes = [store.create(key, {"name": key.name}, audit=an_entry()) for key in many]
+    writes += [store.create(B, {}), store.delete(B)]
+    writes += [store.delete(A), store.create(A, {"of": "after"}), store.replace(A, {"of": "the end"})]
+    await asyncio.gather(*writes)  # they wait for their turn together
+    await store.close()
+    store = await SqliteStore.open(tmp_path / "store.db")
+    assert await store.get(B) is None
+    assert [r.value for r in (await store.list(A.resource, A.namespace))[0]] == [{"of": "the end"}]
+    found, _ = await store.list(A.resource, "many")
+    assert {r.key: r.value["name"] for r in found} == {key: key.name for key in many}
+    assert [e.record.revision for e in await events(store, 0, 156)] == [*range(1, 157)]
+    head, faults = await store.verify_audit()
+    assert (head.sequence, faults) == (150, [])
+    await store.close()
+
+
 async def test_only_the_owner_may_read_it(tmp_path: Path) -> None:
     store = await SqliteStore.open(tmp_path / "s" / "store.db")
     await store.create(A, {})
