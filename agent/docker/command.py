@@ -82,6 +82,7 @@ def watch(
     import structlog
 
     from agent.attest import AttestError
+    from agent.docker.engine import EngineReplacedError
     from agent.docker.run import DockerConfig, main
     from agent.run import BusyError
     from ca.attest.join_token import JoinToken
@@ -107,6 +108,9 @@ def watch(
     except AttestError as error:
         click.echo(str(error), err=True)
         raise SystemExit(3) from error
+    except EngineReplacedError as error:  # `restart: unless-stopped` is what starts it anew
+        click.echo(str(error), err=True)
+        raise SystemExit(1) from error
     except OSError as error:
         raise click.UsageError(f"cannot use {error.filename or data_dir}: {error.strerror}") from error
 

@@ -1,6 +1,8 @@
 """The container engine through its SDK: what is there, what changes, and making and removing sidecars. Blocking.
 
 Every call may fail at any time (the engine restarts, a container is gone): EngineError, and the caller looks again.
+A container that goes on while its engine restarts (live-restore) has the old socket mounted, at which nobody will ever
+listen again: EngineReplacedError, and only a start anew mounts the new one.
 """
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false, reportMissingTypeStubs=false
@@ -9,8 +11,10 @@ Every call may fail at any time (the engine restarts, a container is gone): Engi
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import docker
@@ -21,6 +25,7 @@ from agent.docker.container import AGENT, INJECT, SIDECAR_OF, Container, is_app,
 from agent.docker.sidecar import Wanted
 
 _SECONDS: Final = 30
+_SOCKET: Final = "/var/run/docker.sock"
 _FAILURES: Final = (docker.errors.DockerException, requests.exceptions.RequestException, OSError)
 INTERESTING: Final = ("start", "die", "destroy", "connect", "disconnect", "unpause")
 
@@ -29,20 +34,28 @@ class EngineError(Exception):
     """The engine could not be asked, or refused; the text says what and why."""
 
 
+class EngineReplacedError(EngineError):
+    """Its socket was removed under this process: another one stands in its place, which is not seen from here."""
+
+
 class Engine:
     """`connect` makes one; use it from threads, one call a thread at a time is not needed."""
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, path: Path | None = None) -> None:
+        """`path`: of the engine's socket."""
         self._client = client
+        self._path = path
         self._images: dict[str, dict[str, Any]] = {}
 
     @classmethod
     def connect(cls) -> Engine:
         """By DOCKER_HOST, or the usual socket. Raises: EngineError."""
+        kind, _, where = os.environ.get("DOCKER_HOST", f"unix://{_SOCKET}").partition("://")
+        path = Path(where) if kind == "unix" else None
         try:
-            return cls(docker.from_env(timeout=_SECONDS))
+            return cls(docker.from_env(timeout=_SECONDS), path)
         except _FAILURES as error:
-            raise EngineError(f"the engine cannot be reached: {_short(error)}") from error
+            raise _failed(f"the engine cannot be reached: {_short(error)}", path) from error
 
     def version(self) -> str:
         """Raises: EngineError."""
@@ -100,7 +113,7 @@ class Engine:
                 kind = str(event.get("Action", ""))
                 yield kind, str(attributes.get("container") or actor.get("ID", "")), attributes
         except _FAILURES as error:
-            raise EngineError(f"the engine's events ended: {_short(error)}") from error
+            raise _failed(f"the engine's events ended: {_short(error)}", self._path) from error
         raise EngineError("the engine's events ended")
 
     def close(self) -> None:
@@ -130,7 +143,14 @@ class Engine:
         except docker.errors.NotFound:
             raise
         except _FAILURES as error:
-            raise EngineError(_short(error)) from error
+            raise _failed(_short(error), self._path) from error
+
+
+def _failed(text: str, path: Path | None) -> EngineError:
+    with contextlib.suppress(OSError):
+        if path is not None and path.stat().st_nlink == 0:
+            return EngineReplacedError(f"{path} was replaced; another start mounts the new one ({text})")
+    return EngineError(text)
 
 
 def _short(error: Exception) -> str:

@@ -29,7 +29,7 @@ from agent.docker.container import (
     reported,
     unfit,
 )
-from agent.docker.engine import Engine, EngineError
+from agent.docker.engine import Engine, EngineError, EngineReplacedError
 from agent.docker.namespace import NamespaceError
 from agent.docker.reconcile import plan
 from agent.docker.sidecar import Node, Wanted
@@ -87,7 +87,7 @@ class Mesher:
         return self._known.get(container, frozenset())
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until cancelled. Raises: EngineReplacedError."""
         loop = asyncio.get_running_loop()
         threading.Thread(target=self._listen, args=(loop,), daemon=True, name="engine-events").start()
         try:
@@ -102,6 +102,8 @@ class Mesher:
             try:
                 complete = await self._look()
                 self.error, pause = "", (LOOK_SECONDS if complete else FAILED_SECONDS)
+            except EngineReplacedError:
+                raise
             except EngineError as error:
                 self.error, pause = str(error), FAILED_SECONDS
                 log.warning("engine.failed", error=str(error))
@@ -122,6 +124,8 @@ class Mesher:
                 for one in await asyncio.to_thread(self._engine.sidecars, self._node.owner):
                     if one.labels[SIDECAR_OF] not in running:
                         await asyncio.to_thread(self._engine.remove, one.id)
+            except EngineReplacedError:
+                return
             except EngineError as error:  # as for one that the engine removes already: look again
                 log.warning("engine.failed", error=str(error))
             else:

@@ -17,7 +17,7 @@ from agent import node_identity
 from agent.attest import AttestError, attest
 from agent.docker import mesher as meshing
 from agent.docker.attestation import SidecarAttestation
-from agent.docker.engine import Engine, EngineError
+from agent.docker.engine import Engine, EngineError, EngineReplacedError
 from agent.docker.mesher import Mesher
 from agent.docker.relay import Relay
 from agent.docker.sidecar import RUN, Node
@@ -79,7 +79,7 @@ class DockerAgent:
         self._relay = Relay(config.run / "xds.sock", lambda: self._node.sidecars or self._node.xds)
 
     async def run(self) -> None:
-        """Until SIGTERM or SIGINT. Sidecars of running containers stay, and go on."""
+        """Until SIGTERM or SIGINT. Sidecars of running containers stay, and go on. Raises: EngineReplacedError."""
         loop, end = asyncio.get_running_loop(), asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, end.set)
@@ -175,11 +175,13 @@ async def join(config: DockerConfig) -> NodeIdentity:
 
 
 async def _engine() -> Engine:
-    """Waits for one."""
+    """Waits for one. Raises: EngineReplacedError."""
     while True:
         try:
             engine = await asyncio.to_thread(Engine.connect)
             await asyncio.to_thread(engine.version)
+        except EngineReplacedError:
+            raise
         except EngineError as error:
             log.warning("engine.failed", error=str(error))
             await asyncio.sleep(1)
@@ -201,7 +203,7 @@ def put_gate(directory: Path, gate: Path = GATE) -> None:
 
 
 async def main(config: DockerConfig) -> None:
-    """Raises: AttestError, BusyError, OSError."""
+    """Raises: AttestError, BusyError, EngineReplacedError, OSError."""
     with alone(config.data_dir):
         put_gate(config.gate)
         engine = await _engine()

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -33,6 +34,23 @@ spec:
   action: DENY
   rules: [{to: [{operation: {paths: ["/items/cut-off"]}}]}]
 """
+
+
+# one connection, until a line is read
+ASK_ON = f"""
+import http.client, select, sys
+one = http.client.HTTPConnection(sys.argv[1], timeout=20)
+one.connect()
+port = one.sock.getsockname()[1]
+while not select.select([sys.stdin], [], [], 0.05)[0]:
+    one.request("GET", "/items", headers={{"Host": "{CATALOG}"}})
+    answer = one.getresponse()
+    answer.read()
+    print(answer.status, flush=True)
+    if one.sock is None or one.sock.getsockname()[1] != port:
+        sys.exit("another connection")
+"""
+SERVICES = ("catalog", "orders", "pricing", "payments", "ledger", "frontend", "intruder")
 
 
 class Asking:
@@ -240,6 +258,14 @@ def test_scaled_services_are_meshed_one_by_one(mesh: ContainerMesh) -> None:
 
 
 def test_a_container_with_the_label_is_meshed_by_plain_docker_run(mesh: ContainerMesh) -> None:
+    with a_plain_container(mesh) as name:
+        outcome = mesh.probe(OUTSIDE).ask(how="http", address=f"{name}:8080", method="GET", path="/")
+        assert outcome.actual == "refused"
+
+
+@contextmanager
+def a_plain_container(mesh: ContainerMesh) -> Iterator[str]:
+    """Of no compose project; it has a sidecar, which goes with it."""
     image = docker("inspect", "-f", "{{.Config.Image}}", mesh.container("catalog")).strip()
     name = f"{mesh.project}-plain"
     made = docker(
@@ -250,8 +276,7 @@ def test_a_container_with_the_label_is_meshed_by_plain_docker_run(mesh: Containe
     try:
         sidecar = ["ps", "-q", "--filter", f"label=pylis.io/sidecar-of={made}"]
         until(lambda: bool(docker(*sidecar).strip()), "it has a sidecar")
-        outcome = mesh.probe(OUTSIDE).ask(how="http", address=f"{name}:8080", method="GET", path="/")
-        assert outcome.actual == "refused"
+        yield name
     finally:
         docker("rm", "-f", "-v", name)
     until(
@@ -277,6 +302,66 @@ def test_an_engine_that_restarts_brings_the_mesh_back(mesh: ContainerMesh) -> No
     docker("start", f"{mesh.project}-{OUTSIDE}")  # the tests' own: nothing restarts it
     until(lambda: frontend_reads(mesh) == "allow", "everything is back")
     mesh.wait_ready()
+
+
+def test_an_engine_with_live_restore_restarts_and_no_request_notices(mesh: ContainerMesh) -> None:
+    """The containers go on without their engine; the agent, whose socket it was, is started anew with the new one."""
+    before = lives(mesh)
+    with live_restore(), on_its_own(mesh, "frontend", f"{address_of(mesh, 'catalog')}:8080") as answers:
+        restart_engine()
+        mesh.end_probes()
+        mesh.wait_ready()
+        with a_plain_container(mesh):  # the agent hears of what starts from now on
+            pass
+        assert lives(mesh) == before
+    assert set(answers) == {"200"}
+
+
+@contextmanager
+def live_restore() -> Iterator[None]:
+    """The engine's own setting, by its file, which is as it was afterwards."""
+    file = Path("/etc/docker/daemon.json")
+    before = file.read_bytes() if file.exists() else None
+    known = json.loads(before or b"{}")
+    file.parent.mkdir(exist_ok=True)
+
+    def set_to(wanted: bool) -> None:
+        file.write_text(json.dumps({**known, "live-restore": wanted}))
+        os.kill(int(Path("/var/run/docker.pid").read_text()), signal.SIGHUP)
+        shown = ["info", "-f", "{{.LiveRestoreEnabled}}"]
+        until(lambda: docker(*shown).strip() == str(wanted).lower(), "the engine's setting")
+
+    try:
+        set_to(True)
+        yield
+    finally:
+        set_to(bool(known.get("live-restore")))  # a key that is left out is not read as its default
+        if before is None:
+            file.unlink()
+        else:
+            file.write_bytes(before)
+
+
+def lives(mesh: ContainerMesh) -> dict[str, str]:
+    """Of apps and sidecars: container → when it was started."""
+    apps = [mesh.container(service) for service in SERVICES]
+    each = [*apps, *(mesh.sidecar(service) for service in SERVICES)]
+    return {one: docker("inspect", "-f", "{{.State.StartedAt}}", one).strip() for one in each}
+
+
+@contextmanager
+def on_its_own(mesh: ContainerMesh, service: str, address: str) -> Iterator[list[str]]:
+    """Statuses of requests over one connection out of a service's namespace, which need no engine; complete at the end."""
+    pid = docker("inspect", "-f", "{{.State.Pid}}", mesh.container(service)).strip()
+    command = ["nsenter", "-t", pid, "-n", sys.executable, "-c", ASK_ON, address]
+    answers: list[str] = []
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as asking:
+        try:
+            yield answers
+        finally:
+            answers += asking.communicate("\n", timeout=30)[0].split()
+    assert asking.returncode == 0
+    assert len(answers) > 10
 
 
 def restart_engine() -> None:

@@ -10,7 +10,8 @@ import queue
 import re
 import socketserver
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,16 @@ class EngineServer:
 
     def connect(self) -> Engine:
         client: Any = docker.DockerClient(base_url=f"unix://{self._path}", version="1.41", timeout=5)
-        return Engine(client)
+        return Engine(client, self._path)
+
+    @contextmanager
+    def replaced(self) -> Iterator[Engine]:
+        """Its socket is gone under the one who has it mounted; an open file stands for the mount."""
+        with (self._path.parent / "mounted").open("w") as mounted:
+            Path(mounted.name).unlink()
+            client: Any = docker.DockerClient(base_url=f"unix://{mounted.name}", version="1.41", timeout=5)
+            yield Engine(client, Path(f"/proc/self/fd/{mounted.fileno()}"))
+            client.close()
 
     def put(self, container: dict[str, Any]) -> None:
         self.containers[container["Id"]] = container

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent.docker.container import AGENT, SIDECAR_OF
-from agent.docker.engine import Engine, EngineError
+from agent.docker.engine import Engine, EngineError, EngineReplacedError
 from agent.docker.sidecar import Node, wanted
 from tests.unit.agent.docker.builders import IDS, a_container, inspected
 from tests.unit.agent.docker.engine_server import EngineServer
@@ -101,4 +101,14 @@ def test_an_engine_that_is_not_there_is_an_error_and_no_crash(tmp_path: Path) ->
         with pytest.raises(EngineError):
             ask()
     engine.close()
+    gc.collect()
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_socket_that_was_replaced_is_not_an_engine_that_is_away(server: EngineServer) -> None:
+    with server.replaced() as engine:
+        for ask in (engine.version, lambda: next(engine.events())):
+            with pytest.raises(EngineReplacedError, match="another start mounts the new one"):
+                ask()
     gc.collect()

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from agent.docker.container import AGENT, SIDECAR_OF
+from agent.docker.engine import EngineReplacedError
 from agent.docker.mesher import Mesher, status
 from agent.docker.namespace import NamespaceError
 from agent.docker.sidecar import Node
@@ -168,6 +172,22 @@ async def test_at_the_end_only_what_has_no_app_goes(short_dir: Path, mesh: Any, 
         del found.server.containers[IDS["web"]]
         await found.mesher.settle()
         assert not found.sidecars()
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_where_the_engines_socket_was_replaced_it_ends_at_once(short_dir: Path, mesh: Any) -> None:
+    with EngineServer(short_dir / "s") as server, server.replaced() as engine:
+        mesher = Mesher(engine, NODE, mesh.holdings, lambda _: None, lambda: None, lambda *_: None)
+        async with asyncio.timeout(4):  # less than it waits for one that comes back
+            with pytest.raises(EngineReplacedError):
+                await mesher.run()
+            await mesher.settle()
+        await asyncio.get_running_loop().shutdown_default_executor()
+    for thread in threading.enumerate():
+        if thread.name == "engine-events":
+            thread.join(10)
+    gc.collect()
 
 
 async def test_who_has_no_identity_yet_has_no_sidecar(short_dir: Path, mesh: Any, until: Until) -> None:
