@@ -13,6 +13,14 @@ from controlplane.local.running import MESH_FILE, refuse_second, stop_other
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(60)"]
 
 
+def a_sleeper(*words: str) -> subprocess.Popen[bytes]:
+    """Once its command line is its own: for a moment after exec there is none."""
+    started = subprocess.Popen([*SLEEPER, *words])
+    while not Path(f"/proc/{started.pid}/cmdline").read_bytes():
+        assert started.poll() is None
+    return started
+
+
 def known(directory: Path, pid: int, **children: int) -> None:
     (directory / MESH_FILE).write_text(json.dumps({"pid": pid, "children": children}))
 
@@ -26,10 +34,7 @@ def test_where_none_runs_nothing_is_refused_and_nothing_stopped(tmp_path: Path) 
 
 
 def test_a_mesh_that_runs_is_refused_beside_and_ended(tmp_path: Path) -> None:
-    with (
-        subprocess.Popen([*SLEEPER, "pylis"]) as one,
-        subprocess.Popen([*SLEEPER, "controlplane.cli"]) as two,
-    ):
+    with a_sleeper("pylis") as one, a_sleeper("controlplane.cli") as two:
         known(tmp_path, one.pid, server=two.pid)
         with pytest.raises(Failure, match="running already"):
             refuse_second(tmp_path)
@@ -39,7 +44,7 @@ def test_a_mesh_that_runs_is_refused_beside_and_ended(tmp_path: Path) -> None:
 
 
 def test_a_number_that_another_program_has_now_is_left_alone(tmp_path: Path) -> None:
-    with subprocess.Popen(SLEEPER) as other:
+    with a_sleeper() as other:
         known(tmp_path, other.pid, agent=other.pid)
         refuse_second(tmp_path)
         assert stop_other(tmp_path)
@@ -48,7 +53,7 @@ def test_a_number_that_another_program_has_now_is_left_alone(tmp_path: Path) -> 
 
 
 def test_sidecars_whose_agent_is_gone_are_ended_when_they_are_still_themselves(tmp_path: Path) -> None:
-    with subprocess.Popen(SLEEPER) as same, subprocess.Popen(SLEEPER) as other:
+    with a_sleeper() as same, a_sleeper() as other:
         started = int(Path(f"/proc/{same.pid}/stat").read_text().rpartition(")")[2].split()[19])
         known(tmp_path, 2**22 + 1)
         (tmp_path / "agent").mkdir()
