@@ -238,10 +238,10 @@ class _Talk:
 
     def go_on(self) -> None:
         self.waiting += self._stream.pending()
-        if self._draining is None and self._stream.is_draining:
+        drains = self._stream.drains
+        if self._draining is None and drains.is_under_way:
             loop = asyncio.get_running_loop()
-            drain = self._stream.drains
-            self._draining = loop.call_later(self._drained_seconds, self._drained, drain)
+            self._draining = loop.call_later(self._drained_seconds, self._drained, drains.begun)
         if not self.waiting and not self.session.stale and self._stream.is_settled:
             self._desk.settled(self.session, self._stream.refused)
 
@@ -251,7 +251,7 @@ class _Talk:
 
     def _drained(self, drain: int) -> None:
         self._draining = None
-        self._stream.drained(drain)
+        self._stream.drains.end(drain)
         self.go_on()
         if self.waiting:
             self.session.wake.set()

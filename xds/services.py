@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 from google.protobuf.message import Message
 
 from xds import schema
+from xds.drains import Drains
 from xds.errors import ProtocolError
 from xds.responses import Response
 from xds.snapshot import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, Snapshot
@@ -45,13 +46,8 @@ class Stream(Protocol):
 
     def pending(self) -> Sequence[Response]: ...
 
-    def drained(self, drain: int) -> None: ...
-
     @property
-    def drains(self) -> int: ...
-
-    @property
-    def is_draining(self) -> bool: ...
+    def drains(self) -> Drains: ...
 
     @property
     def is_settled(self) -> bool: ...

@@ -27,6 +27,7 @@ from typing import Any, Final
 
 from google.protobuf.message import Message
 
+from xds.drains import Drains
 from xds.responses import SotwResponse
 from xds.snapshot import CLUSTER, ENDPOINTS, LISTENER, Resource, Snapshot
 from xds.stream import Acked, Event, Nacked
@@ -76,7 +77,7 @@ class SotwStream:
         changed = type_url == LISTENER and _changes_what_is_held(s)
         event = self._settle(type_url, s, r)
         if event is not None and changed:
-            self._all.drains += 1
+            self._all.drains.begin()
         self._subscribe(type_url, s, set(r.resource_names))
         return event
 
@@ -95,16 +96,9 @@ class SotwStream:
         return responses
 
     @property
-    def drains(self) -> int:
-        """As `DeltaStream.drains`."""
+    def drains(self) -> Drains:
+        """Begun here; whoever has a clock ends them, and then asks what is `pending`."""
         return self._all.drains
-
-    @property
-    def is_draining(self) -> bool:
-        return self._all.is_draining
-
-    def drained(self, drain: int) -> None:
-        self._all.drained(drain)
 
     @property
     def is_settled(self) -> bool:
@@ -163,7 +157,7 @@ class SotwStream:
         leaving = [name for name in s.held if name not in content] if type_url == CLUSTER else []
         if not leaving:
             return content
-        parted = self._all.parted(CLUSTER, leaving) if self._others_settled() else frozenset[str]()
+        parted = self._all.drains.parted(CLUSTER, leaving) if self._others_settled() else frozenset[str]()
         return {**{name: s.held[name] for name in leaving if name not in parted}, **content}
 
     def _others_settled(self) -> bool:

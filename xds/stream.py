@@ -18,8 +18,7 @@ Extensions and routes are never removed: the client unsubscribes when the last l
 
 Order: runtime, clusters, endpoints, extensions, listeners, routes, secrets; removals of clusters and endpoints wait
 until every other type is settled and nothing of it is refused: the last good may still use them (make before
-break), and until `drained` says that connections of listeners that were changed or removed have ended: they are
-served by what these had (measured: with its cluster gone, Envoy answers 503). Listeners wait until the answer with
+break), and until connections of listeners that were changed or removed have ended (`drains`). Listeners wait until the answer with
 extensions is acknowledged: policy is an extension and quick to take in, a changed listener is much work for an Envoy,
 and whom an edit cuts off is to be denied everywhere before the first sidecar begins that work.
 Source: https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol
@@ -34,6 +33,7 @@ from typing import Any, Final
 
 from google.protobuf.message import Message
 
+from xds.drains import Drains
 from xds.responses import DeltaResponse
 from xds.snapshot import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, RUNTIME, Resource, Snapshot
 from xds.subscription import LEGACY_WILDCARD, ORDER, WILDCARD, Interest, Subscriptions, limit
@@ -118,7 +118,7 @@ class DeltaStream:
             subscription = self._all.open(type_url)
             held: Mapping[str, str] = r.initial_resource_versions
             if type_url == CLUSTER and held:  # what it heard just before on another stream nobody knows
-                self._all.drains += 1
+                self._all.drains.begin()
             subscription.held.update((intern(name), intern(held[name])) for name in held)
             named = bool(r.resource_names_subscribe)
             subscription.wildcard = not named and type_url in LEGACY_WILDCARD
@@ -126,7 +126,7 @@ class DeltaStream:
         changed = type_url == LISTENER and _changes_what_is_held(subscription)
         event = _settle(subscription, type_url, r)
         if event is not None and changed:
-            self._all.drains += 1
+            self._all.drains.begin()
         if r.resource_names_subscribe or r.resource_names_unsubscribe or not subscription.opened:
             _subscribe(subscription, r.resource_names_subscribe, r.resource_names_unsubscribe)
         return event
@@ -152,16 +152,9 @@ class DeltaStream:
         return responses
 
     @property
-    def drains(self) -> int:
-        """Grows when connections of listeners begin to drain; `drained` with the number says when they have ended."""
+    def drains(self) -> Drains:
+        """Begun here; whoever has a clock ends them, and then asks what is `pending`."""
         return self._all.drains
-
-    @property
-    def is_draining(self) -> bool:
-        return self._all.is_draining
-
-    def drained(self, drain: int) -> None:
-        self._all.drained(drain)
 
     @property
     def is_settled(self) -> bool:
@@ -217,7 +210,7 @@ class DeltaStream:
 
     def _only_removals_wait(self) -> bool:
         """All that is left are removals of what is still needed: by the last good of what was refused, or what drains."""
-        if not self._all.is_draining and not self.refused.keys() - _BROKEN_LAST:
+        if not self._all.drains.is_under_way and not self.refused.keys() - _BROKEN_LAST:
             return False
         if not self._are_settled(frozenset(ORDER) - _BROKEN_LAST):
             return False
@@ -260,7 +253,7 @@ class DeltaStream:
         offered: Mapping[str, Resource] | None = self._all.snapshot.resources(type_url)
         if gone and type_url in _BROKEN_LAST:
             held = [name for name in gone if name in s.held]
-            parted = self._all.parted(type_url, held) if self._others_settled() else _NONE
+            parted = self._all.drains.parted(type_url, held) if self._others_settled() else _NONE
             gone = [name for name in gone if name in parted or name not in s.held]
             offered = offered if len(parted) == len(held) else None
         if not send and not gone and not (s.wildcard and s.unanswered):

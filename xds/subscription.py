@@ -6,11 +6,11 @@ Source: https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
+from xds.drains import Drains
 from xds.errors import ProtocolError
 from xds.snapshot import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, RUNTIME, SECRET, Resource, Snapshot
 
@@ -50,9 +50,7 @@ class Subscriptions(Generic[_Interest]):
         self._nonces = 0
         self.snapshot = Snapshot()
         self.offered = False  # ever
-        self.drains = 0  # how often listeners began to drain: they were changed or removed while held
-        self._drained = 0  # which of these is over
-        self._parting: dict[str, dict[str, int]] = {}  # type → name to be removed → the drain it waits for
+        self.drains = Drains()
 
     def get(self, type_url: str) -> _Interest | None:
         return self._by_type.get(type_url)
@@ -74,25 +72,7 @@ class Subscriptions(Generic[_Interest]):
 
     def offer(self, snapshot: Snapshot) -> None:
         self.snapshot, self.offered = snapshot, True
-        for type_url, waiting in self._parting.items():  # what is back is not on its way out any more
-            there = snapshot.resources(type_url)
-            self._parting[type_url] = {name: drain for name, drain in waiting.items() if name not in there}
-
-    @property
-    def is_draining(self) -> bool:
-        return self._drained < self.drains
-
-    def drained(self, drain: int) -> None:
-        self._drained = max(self._drained, drain)
-
-    def parted(self, type_url: str, gone: Iterable[str]) -> AbstractSet[str]:
-        """Of what is to be removed, that which no draining listener can use any more; asked when all else is settled.
-
-        Each waits for the listeners that drained when this was asked of it first, not for those that follow.
-        """
-        before = self._parting.get(type_url, {})
-        waits = self._parting[type_url] = {name: before.get(name, self.drains) for name in gone}
-        return {name for name, drain in waits.items() if drain <= self._drained}
+        self.drains.offered(snapshot)
 
     def next_nonce(self) -> str:
         self._nonces += 1

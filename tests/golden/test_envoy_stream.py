@@ -79,7 +79,7 @@ def test_envoys_requests_get_the_responses_they_got(
             case "open":
                 stream = make()
             case "drained":
-                stream.drained(stream.drains)
+                stream.drains.end(stream.drains.begun)
             case "offer":
                 stream.offer(Snapshot.of(Resource(t, n, b"", v) for t, n, v in event["resources"]))
             case _:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ssl
 import tempfile
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -95,6 +96,7 @@ class Running:
             self.source,
             self.ledger,
             [methods(handlers)],
+            drained_seconds=0.2,
         )
 
     async def trust(self, roots: bytes) -> None:
@@ -281,6 +283,28 @@ async def test_a_later_node_id_changes_nothing(running: Running, connect: Connec
     running.server.publish([NODE])
     assert (await stream.hear()).type_url == LISTENER
     assert [status.node_id for status in running.ledger.status()] == [NODE]
+
+
+async def test_a_cluster_goes_when_the_listener_that_used_it_has_drained(
+    running: Running, connect: Connect
+) -> None:
+    cluster = a_cluster("a")
+    running.source.change(cluster, Resource(LISTENER, "l", b"", "1"))
+    stream = await a_stream(await connect())
+    for said in (CLUSTER, LISTENER):
+        await stream.say(said, response_nonce=(await stream.hear()).nonce)
+        await stream.say(LISTENER)
+    running.source.change()
+    running.server.publish([NODE])
+    listener = await stream.hear()
+    assert (listener.type_url, list(listener.removed_resources)) == (LISTENER, ["l"])
+    began = time.monotonic()
+    await stream.say(LISTENER, response_nonce=listener.nonce)
+    await until(lambda: running.status.state is State.SYNCED)
+    clusters = await stream.hear()
+    assert (clusters.type_url, list(clusters.removed_resources)) == (CLUSTER, ["a"])
+    assert time.monotonic() - began >= 0.2
+    await stream.say(CLUSTER, response_nonce=clusters.nonce)
 
 
 async def test_a_certificate_of_a_foreign_ca_with_the_right_id_is_refused(

@@ -110,7 +110,7 @@ class Session(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def drained(self, data: st.DataObject) -> None:
-        self.stream.drained(data.draw(st.integers(0, self.stream.drains)))
+        self.stream.drains.end(data.draw(st.integers(0, self.stream.drains.begun)))
 
     @rule()
     def reconnect(self) -> None:
@@ -130,7 +130,7 @@ class Session(RuleBasedStateMachine):
         for type_url in TYPES:
             self.open(type_url)
         self.settle()
-        self.stream.drained(self.stream.drains)
+        self.stream.drains.end(self.stream.drains.begun)
         self.settle()
         for client in self.clients.values():
             self.check(client)

@@ -12,9 +12,28 @@ import pytest
 
 from tests.unit.xds import test_sotw as sotw
 from tests.unit.xds import test_stream as delta
-from xds.snapshot import CLUSTER, ENDPOINTS, LISTENER
+from xds.drains import Drains
+from xds.snapshot import CLUSTER, ENDPOINTS, LISTENER, Resource, Snapshot
 from xds.sotw import SotwStream
 from xds.stream import DeltaStream
+
+
+def test_what_is_to_go_waits_for_the_drains_that_were_there_when_it_was_asked_of_first() -> None:
+    drains = Drains()
+    assert drains.parted(CLUSTER, ["a"]) == {"a"}
+    drains.begin()
+    assert drains.parted(CLUSTER, ["b"]) == set()
+    drains.begin()
+    assert drains.parted(CLUSTER, ["b", "c"]) == set()
+    drains.end(1)
+    assert drains.is_under_way
+    assert drains.parted(CLUSTER, ["b", "c"]) == {"b"}
+    drains.offered(Snapshot.of([Resource(CLUSTER, "b", b"", "1")]))
+    assert drains.parted(CLUSTER, ["b", "c"]) == set()  # it was back in the meantime
+    drains.end(2)
+    assert not drains.is_under_way
+    assert drains.parted(CLUSTER, ["b", "c"]) == {"b", "c"}
+
 
 OLD, NEW = (CLUSTER, "old", "1"), (CLUSTER, "new", "1")
 LISTENS, OTHERWISE = (LISTENER, "l", "1"), (LISTENER, "l", "2")
@@ -37,7 +56,7 @@ class Delta:
         return self.hear()
 
     def drained(self, drain: int) -> set[str]:
-        self.stream.drained(drain)
+        self.stream.drains.end(drain)
         return self.hear()
 
     def hear(self) -> set[str]:
@@ -79,11 +98,11 @@ def test_the_clusters_of_a_listener_that_is_changed_or_removed_go_when_it_has_dr
 ) -> None:
     one = client()
     assert one.offer(OLD, LISTENS) == {"old"}
-    assert not one.stream.is_draining
+    assert not one.stream.drains.is_under_way
     assert one.offer(NEW, *later) == {"old", "new"}
-    assert one.stream.is_draining
-    assert one.drained(one.stream.drains) == {"new"}
-    assert not one.stream.is_draining
+    assert one.stream.drains.is_under_way
+    assert one.drained(one.stream.drains.begun) == {"new"}
+    assert not one.stream.drains.is_under_way
 
 
 @both
@@ -98,10 +117,10 @@ def test_what_is_to_go_waits_for_the_drain_before_it_not_for_all_that_follow(cli
     one = client()
     one.offer(OLD, NEW, LISTENS)
     one.offer(NEW, OTHERWISE)
-    first = one.stream.drains
+    first = one.stream.drains.begun
     assert one.offer((LISTENER, "l", "3")) == {"old", "new"}
     assert one.drained(first) == {"new"}
-    assert one.drained(one.stream.drains) == set()
+    assert one.drained(one.stream.drains.begun) == set()
 
 
 @both
@@ -109,11 +128,11 @@ def test_what_is_back_and_goes_again_waits_anew(client: Make) -> None:
     one = client()
     one.offer(OLD, LISTENS)
     one.offer(OTHERWISE)
-    first = one.stream.drains
+    first = one.stream.drains.begun
     one.offer(OLD, OTHERWISE)
     assert one.offer((LISTENER, "l", "3")) == {"old"}
     assert one.drained(first) == {"old"}
-    assert one.drained(one.stream.drains) == set()
+    assert one.drained(one.stream.drains.begun) == set()
 
 
 def test_endpoints_go_with_their_cluster() -> None:
@@ -121,7 +140,7 @@ def test_endpoints_go_with_their_cluster() -> None:
     one.stream.receive(delta.ask(ENDPOINTS, "old"))
     one.offer(OLD, (ENDPOINTS, "old", "1"), LISTENS)
     assert one.offer(OTHERWISE) == {"old"}
-    one.stream.drained(one.stream.drains)
+    one.stream.drains.end(one.stream.drains.begun)
     gone = {r.type_url: list(r.removed_resources) for r in one.stream.pending()}
     assert gone == {CLUSTER: ["old"], ENDPOINTS: ["old"]}
 
@@ -131,4 +150,4 @@ def test_a_client_that_is_back_may_have_a_listener_that_drains() -> None:
     one.stream.receive(delta.ask(CLUSTER, initial_resource_versions={"old": "1"}))
     one.clusters = {"old"}
     assert one.offer() == {"old"}
-    assert one.drained(one.stream.drains) == set()
+    assert one.drained(one.stream.drains.begun) == set()

@@ -276,7 +276,7 @@ def test_what_a_reconnecting_client_holds_is_not_sent_again() -> None:
     response = only(stream)
     assert (sent(response), list(response.removed_resources)) == ({"b": "2"}, [])
     stream.receive(ack(response))
-    stream.drained(stream.drains)  # a listener that used c may have gone just before
+    stream.drains.end(stream.drains.begun)  # a listener that used c may have gone just before
     assert list(only(stream).removed_resources) == ["c"]
 
 
@@ -446,7 +446,7 @@ def test_a_cluster_stays_while_the_last_good_listener_may_use_it() -> None:
     assert stream.is_settled  # there is nothing more to say: its state is refused, not pending
     stream.offer(a_snapshot((CLUSTER, "new", "1"), (LISTENER, "l", "3")))
     stream.receive(ack(only(stream)))
-    stream.drained(stream.drains)
+    stream.drains.end(stream.drains.begun)
     assert list(only(stream).removed_resources) == ["old"]
 
 
@@ -596,5 +596,5 @@ def test_a_client_that_is_back_keeps_its_clusters_until_it_has_said_what_its_lis
     stream.receive(ask(LISTENER, initial_resource_versions={"l": "1"}))
     listeners = only(stream)
     stream.receive(ack(listeners))
-    stream.drained(stream.drains)
+    stream.drains.end(stream.drains.begun)
     assert list(only(stream).removed_resources) == ["old"]

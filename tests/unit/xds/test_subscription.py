@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from xds.errors import ProtocolError
-from xds.snapshot import CLUSTER, ENDPOINTS, LISTENER, RUNTIME, Resource, Snapshot
+from xds.snapshot import CLUSTER, ENDPOINTS, LISTENER, RUNTIME, Resource
 from xds.subscription import MAX_NAMES, ORDER, Interest, Subscriptions, limit
 
 OFFERED = {name: Resource(ENDPOINTS, name, b"", "1") for name in ("b", "a", "c")}
@@ -30,23 +30,6 @@ def test_what_is_known_of_other_types_stays_when_one_is_opened() -> None:
     found.open(CLUSTER)
     assert (one := found.get(LISTENER)) is not None and one.names == {"l"}
     assert found.get(ENDPOINTS) is None
-
-
-def test_what_is_to_go_waits_for_the_drains_that_were_there_when_it_was_asked_of_first() -> None:
-    found = Subscriptions(Interest)
-    assert found.parted(CLUSTER, ["a"]) == {"a"}
-    found.drains = 1
-    assert found.parted(CLUSTER, ["b"]) == set()
-    found.drains = 2
-    assert found.parted(CLUSTER, ["b", "c"]) == set()
-    found.drained(1)
-    assert found.is_draining
-    assert found.parted(CLUSTER, ["b", "c"]) == {"b"}
-    found.offer(Snapshot.of([Resource(CLUSTER, "b", b"", "1")]))
-    assert found.parted(CLUSTER, ["b", "c"]) == set()  # it was back in the meantime
-    found.drained(2)
-    assert not found.is_draining
-    assert found.parted(CLUSTER, ["b", "c"]) == {"b", "c"}
 
 
 def test_a_type_nobody_serves_is_refused() -> None:
