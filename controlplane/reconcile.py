@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from time import monotonic
+from time import monotonic, thread_time
 from typing import Final
 
 import structlog
@@ -69,11 +69,10 @@ class Reconciler:
 
     async def step(self) -> None:
         """All that has happened since the last one: a lone edit at once, a burst in growing batches."""
-        loop = asyncio.get_running_loop()
         self.since = monotonic()
-        if (wait := self._pace.wait(loop.time())) > 0:
+        if (wait := self._pace.wait(self.since)) > 0:
             await asyncio.sleep(wait)
-        began = loop.time()
+        cost = 0.0
         events = since(self._store, self._state.revision)
         if events is None:
             log.warning("reconcile.restarted", after=self._state.revision)
@@ -82,8 +81,10 @@ class Reconciler:
             edits = await _beside([event.record for event in events], lambda: _edits(events))
             for work in self._state.lowering(edits):
                 work.keep(await asyncio.to_thread(work.run))
+            began = thread_time()
             self._finish(self._state.apply(edits, events[-1].record.revision))
-        self._pace.taken(began, loop.time())
+            cost = thread_time() - began
+        self._pace.taken(monotonic(), cost)
 
     def _finish(self, affected: Affected) -> None:
         self._changed(affected, self._state.revision)

@@ -17,7 +17,6 @@ from typing import Final, Protocol
 import structlog
 
 from ca.spiffe_id import SpiffeId
-from xds.admission import Admission
 from xds.compile import Work
 from xds.errors import NotAuthorizedError, Refusal, RefusedError
 from xds.ledger import Ledger
@@ -25,8 +24,10 @@ from xds.meter import Meter
 from xds.peer import Peer
 from xds.snapshot import Snapshot
 from xds.stream import Acked, Event, Nacked
+from xds.turns import Turns
 
 _FOLLOWED: Final = 4
+_TOLD_AT_ONCE: Final = 4  # proxies, in a turn of the event loop: some millisecond
 MAX_STREAMS: Final = (
     32  # of one node: a stream for each type and protocol, and those a lost network left behind
 )
@@ -180,10 +181,10 @@ class MeshDesk:
         self._is_revoked = is_revoked
         self._working: dict[Hashable, asyncio.Future[None]] = {}
         self._sessions: dict[str, dict[Session, None]] = {}  # of a node, oldest first
-        self._admission = Admission()
+        self._newcomers, self._told = Turns(), Turns(_TOLD_AT_ONCE)
         self.meter = Meter()
         self.watcher: Watcher | None = None
-        self.meter.newcomers = lambda: self._admission.waiting
+        self.meter.newcomers = lambda: self._newcomers.waiting
 
     def publish(self, node_ids: Iterable[str] | None = None, since: float | None = None) -> None:
         """The source has news for these nodes (None: for all); `since` when, by the monotonic clock (None: now)."""
@@ -263,9 +264,11 @@ class MeshDesk:
 
     async def newest(self, session: Session) -> Snapshot:
         node_id = session.node_id
-        if not session.admitted:
+        if session.admitted:
+            await self._told.enter(node_id)
+        else:
             session.admitted = True
-            await self._admission.enter(session.peer.identity)
+            await self._newcomers.enter(session.peer.identity)
         await self._prepare(node_id)
         session.stale = False
         revision, snapshot = self._source.snapshot(node_id)

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import grpc
 
-from xds import health
+from xds import health, poller
 from xds.allocator import give_back, share_arenas
 from xds.desk import EXPIRED, SPREAD_SECONDS, STOPPING, Claim, ConfigSource, Desk, MeshDesk, Session
 from xds.errors import ProtocolError, RefusedError, SchemaError
@@ -105,7 +105,7 @@ class Port:
         share_arenas()
         gc.set_threshold(100_000, 50, 1000)
         sys.setswitchinterval(_SWITCH_SECONDS)
-        self._server = grpc.aio.server(options=self._options)
+        self._server = poller.server(self._options)
         handlers = {
             method: self._handler(service) for method, service in SERVICES.items()
         } | health.handlers()

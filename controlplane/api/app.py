@@ -127,8 +127,6 @@ class Api:
         """Every request passes here: limits, who asks, errors, the audit of refusals."""
         request[REQUEST_ID] = str(uuid.uuid4())
         self._connections.busy(request.transport)
-        counted = "watch" not in request.query  # watches have a limit of their own
-        self._gate.running += counted
         try:
             response = await self._answer(request, handler)
         except (web.HTTPException, ApiError) as error:
@@ -144,7 +142,6 @@ class Api:
                 ApiError(500, "InternalError", "an error of Pylis itself; see the server's log")
             )
         finally:
-            self._gate.running -= counted
             self._connections.idle(request.transport)
         if not response.prepared:
             response.headers["Audit-Id"] = request[REQUEST_ID]
@@ -155,22 +152,23 @@ class Api:
 
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         source = request.remote or ""
+        counted = "watch" not in request.query  # watches have a limit of their own
         if self._is_for_everybody(request.path):  # nobody is looked up: health is told without a store, too
-            self._gate.admit(source)
-            return await handler(request)
+            async with self._gate.admitted(source, counted=counted):
+                return await handler(request)
         caller = await self._deps.authentication.caller(request)
         if caller is None:
             if not _is_open_operation(request.path):
                 await self._stranger(request, source)
-            self._gate.admit(source)
-            return await handler(request)
+            async with self._gate.admitted(source, counted=counted):
+                return await handler(request)
         request[CALLER] = caller = replace(caller, request_id=request[REQUEST_ID])
-        self._gate.admit(caller.name)
-        try:
-            return await self._followed(request, handler)
-        except ApiError as error:
-            await self._refused(request, caller, error)
-            raise
+        async with self._gate.admitted(caller.name, counted=counted):
+            try:
+                return await self._followed(request, handler)
+            except ApiError as error:
+                await self._refused(request, caller, error)
+                raise
 
     async def _followed(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Where traces are wanted, a change is followed from here on; reads are not."""

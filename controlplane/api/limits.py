@@ -1,6 +1,7 @@
-"""What one client may take: requests a second, requests at once, connections that say nothing.
+"""What one client may take: requests a second, requests at once, turns of the loop, connections that say nothing.
 
-A token bucket a caller (by name; by address for who is not identified); a count of running requests; and a reaper
+A token bucket a caller (by name; by address for who is not identified); of the requests that may run at once a caller
+has as many as it leaves free for others; caller by caller they enter, one in a turn of the event loop; and a reaper
 for connections that open and do not speak, or stop in the middle of a request's head (slow loris).
 """
 
@@ -8,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import Counter, OrderedDict
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
 from controlplane.api.errors import ApiError
+from xds.turns import Turns
 
 MOST_CLIENTS: Final = 10_000  # buckets that are remembered
 _LOOK_SECONDS: Final = 1.0
@@ -62,14 +65,27 @@ class Gate:
         self._limits = limits
         self._requests = Buckets(limits.rate, limits.burst)
         self._refusals = Buckets(limits.refused, limits.refused_burst)
-        self.running = 0
+        self._running = Counter[str]()
+        self._turns = Turns()
 
-    def admit(self, client: str) -> None:
-        """Raises: ApiError 429."""
+    @asynccontextmanager
+    async def admitted(self, client: str, *, counted: bool = True) -> AsyncGenerator[None]:
+        """Within the block a request runs, from its turn on; `counted`: it is one of those that may at once.
+
+        Raises: ApiError 429.
+        """
         if not self._requests.take(client):
             raise _too_many(f"more than {self._limits.rate:.0f} requests a second")
-        if self.running >= self._limits.running:
+        if counted and self._running[client] >= self._limits.running - self._running.total():
             raise _too_many("the server is busy")
+        self._running[client] += counted
+        try:
+            await self._turns.enter(client)
+            yield
+        finally:
+            self._running[client] -= counted
+            if not self._running[client]:
+                del self._running[client]
 
     def refused(self, source: str) -> None:
         """Counts a failed authentication. Raises: ApiError 429 when there were too many to note each.

@@ -98,6 +98,21 @@ async def test_a_caller_over_their_rate_waits_and_others_do_not(served: Served) 
     assert await served.status(bob) == 200
 
 
+@pytest.mark.parametrize("served", [Limits(running=4)], indirect=True)
+async def test_who_has_as_many_requests_at_once_as_it_may_is_the_only_one_refused(served: Served) -> None:
+    ann, _ = await served.tokens.create("ann", [ADMINS], None)
+    bob, _ = await served.tokens.create("bob", [ADMINS], None)
+    for _ in range(2):
+        _, writer = await served.connection()
+        head = f"POST {NAMESPACES} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ann}\r\nContent-Length: 100\r\n\r\n{{"
+        writer.write(head.encode())
+    async with asyncio.timeout(15):
+        while await served.status(ann) != 429:  # until both have arrived
+            pass
+    assert await served.status(bob) == 200
+    assert await served.status(ann) == 429
+
+
 @pytest.mark.parametrize("served", [Limits(head_seconds=0.3, connections=40)], indirect=True)
 async def test_a_head_that_never_ends_is_cut_off_while_others_are_served(served: Served) -> None:
     """Slow loris: a byte now and then keeps no connection; and too many connections keep nobody's."""

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 EDGES = (
     "ca/keys.py", "ca/keystore.py", "ca/service.py", "xds/port_credentials.py", "xds/health.py", "xds/serve.py", "xds/desk.py", "xds/schema/derive.py",
-    "xds/admission.py", "xds/allocator.py", "controlplane/otel.py", "controlplane/debugging.py", "controlplane/port_reflection.py",
+    "xds/turns.py", "xds/poller.py", "xds/allocator.py", "controlplane/otel.py", "controlplane/debugging.py", "controlplane/port_reflection.py",
     "xds/workers/channel.py", "xds/workers/desk.py", "xds/workers/pool.py", "xds/workers/process.py", "xds/workers/confine.py",
     "controlplane/api/", "controlplane/cli/", "controlplane/store/", "controlplane/local/session.py", "controlplane/local/running.py",
     "controlplane/local/ports.py", "controlplane/local/directories.py", "controlplane/local/watched_files.py",

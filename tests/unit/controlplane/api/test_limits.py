@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 
 import pytest
 
@@ -19,22 +20,54 @@ def test_a_bucket_empties_and_fills() -> None:
     assert [buckets.take("a"), buckets.take("a")] == [True, False]
 
 
-def test_the_gate_counts_requests_runs_and_guesses() -> None:
-    gate = Gate(Limits(rate=0, burst=2, refused=0, refused_burst=2, running=1))
-    gate.admit("a")
-    gate.running = 1
-    with pytest.raises(ApiError, match="busy"):
-        gate.admit("b")
-    gate.running = 0
-    gate.admit("a")
+async def ask(gate: Gate, client: str, *, counted: bool = True) -> None:
+    async with gate.admitted(client, counted=counted):
+        pass
+
+
+async def test_the_gate_counts_requests_and_guesses() -> None:
+    gate = Gate(Limits(rate=0, burst=2, refused=0, refused_burst=2))
+    await ask(gate, "a")
+    await ask(gate, "a")
     with pytest.raises(ApiError) as refused:
-        gate.admit("a")
+        await ask(gate, "a")
     assert refused.value.code == 429
+    await ask(gate, "b")
     gate.refused("x")
     gate.refused("x")
     with pytest.raises(ApiError, match="failed authentications"):
         gate.refused("x")
     gate.refused("y")
+
+
+async def test_a_caller_has_as_many_requests_at_once_as_it_leaves_free_for_others() -> None:
+    gate = Gate(Limits(running=8))
+    async with AsyncExitStack() as running:
+        for client, most in (("greedy", 4), ("also greedy", 2), ("a third", 1)):
+            for _ in range(most):
+                await running.enter_async_context(gate.admitted(client))
+            with pytest.raises(ApiError, match="busy") as refused:
+                await ask(gate, client)
+            assert refused.value.code == 429
+        await ask(gate, "who asks now and then")
+        await ask(gate, "greedy", counted=False)
+    async with AsyncExitStack() as running:  # all of them have gone
+        for _ in range(4):
+            await running.enter_async_context(gate.admitted("a third"))
+
+
+async def test_who_asks_now_and_then_is_not_behind_who_asks_all_the_time() -> None:
+    gate, served = Gate(Limits()), list[str]()
+
+    async def one(client: str) -> None:
+        async with gate.admitted(client):
+            served.append(client)
+
+    flood = [asyncio.create_task(one("flood")) for _ in range(100)]
+    await asyncio.sleep(0)
+    await asyncio.gather(one("now and then"), *flood)
+    assert served.index("now and then") < 5
+    assert len(served) == 101
 
 
 class Pipe(asyncio.Transport):
