@@ -7,7 +7,7 @@ has not been in for the longest time. What is not crowded is not delayed.
     newcomers to the xDS port      identity      after a restart every proxy is back within a second, and each costs
                                                  compiling, encoding and sending all of it
     proxies with news              node          a flood of edits has news for the same proxies all the time
-    requests to the API            caller        and comes from somebody
+    changes by the API             caller        and comes from somebody
 """
 
 from __future__ import annotations

@@ -39,6 +39,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 # without a caller: health, and what somebody needs before they can have an identity
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/livez"})
 OPEN_OPERATIONS: Final = frozenset({"attest", "attest/challenge"})
+_READS: Final = ("GET", "HEAD")
 REQUEST_ID: Final = web.RequestKey("request id", str)
 
 log = structlog.get_logger()
@@ -152,19 +153,22 @@ class Api:
 
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         source = request.remote or ""
-        counted = "watch" not in request.query  # watches have a limit of their own
+        # watches have a limit of their own
+        counted = request.method not in _READS or "watch" not in request.query
         if self._is_for_everybody(request.path):  # nobody is looked up: health is told without a store, too
-            async with self._gate.admitted(source, counted=counted):
+            with self._gate.admitted(source, counted=counted):
                 return await handler(request)
         caller = await self._deps.authentication.caller(request)
         if caller is None:
             if not _is_open_operation(request.path):
                 await self._stranger(request, source)
-            async with self._gate.admitted(source, counted=counted):
+            with self._gate.admitted(source, counted=counted):
                 return await handler(request)
         request[CALLER] = caller = replace(caller, request_id=request[REQUEST_ID])
-        async with self._gate.admitted(caller.name, counted=counted):
+        with self._gate.admitted(caller.name, counted=counted):
             try:
+                if request.method not in _READS:
+                    await self._gate.turn(caller.name)
                 return await self._followed(request, handler)
             except ApiError as error:
                 await self._refused(request, caller, error)
@@ -173,7 +177,7 @@ class Api:
     async def _followed(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Where traces are wanted, a change is followed from here on; reads are not."""
         journeys = self._deps.journeys
-        if journeys is None or request.method in ("GET", "HEAD"):
+        if journeys is None or request.method in _READS:
             return await handler(request)
         parent = (request.headers.get(name, "")[:512] for name in ("traceparent", "tracestate"))
         edit = journeys.begin(Request(request.method, request.path[:500], request[REQUEST_ID], *parent))
@@ -204,7 +208,7 @@ class Api:
 
     async def _refused(self, request: web.Request, caller: Caller, error: ApiError) -> None:
         """A refused change is in the audit log before the caller hears of it, and so is any forbidden request."""
-        if error.code != 403 and (request.method in ("GET", "HEAD") or error.code in (429, 503)):
+        if error.code != 403 and (request.method in _READS or error.code in (429, 503)):
             return
         what = about(request)
         entry = Entry(

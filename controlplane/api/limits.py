@@ -1,7 +1,7 @@
 """What one client may take: requests a second, requests at once, turns of the loop, connections that say nothing.
 
 A token bucket a caller (by name; by address for who is not identified); of the requests that may run at once a caller
-has as many as it leaves free for others; caller by caller they enter, one in a turn of the event loop; and a reaper
+has as many as it leaves free for others; changes begin one in a turn of the event loop, caller by caller; and a reaper
 for connections that open and do not speak, or stop in the middle of a request's head (slow loris).
 """
 
@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, OrderedDict
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -66,26 +66,32 @@ class Gate:
         self._requests = Buckets(limits.rate, limits.burst)
         self._refusals = Buckets(limits.refused, limits.refused_burst)
         self._running = Counter[str]()
+        self._all_running = 0
         self._turns = Turns()
 
-    @asynccontextmanager
-    async def admitted(self, client: str, *, counted: bool = True) -> AsyncGenerator[None]:
-        """Within the block a request runs, from its turn on; `counted`: it is one of those that may at once.
-
-        Raises: ApiError 429.
-        """
+    @contextmanager
+    def admitted(self, client: str, *, counted: bool = True) -> Generator[None]:
+        """Within the block a request runs; `counted`: it is one of those that may at once. Raises: ApiError 429."""
         if not self._requests.take(client):
             raise _too_many(f"more than {self._limits.rate:.0f} requests a second")
-        if counted and self._running[client] >= self._limits.running - self._running.total():
+        if not counted:
+            yield
+            return
+        if self._running[client] >= self._limits.running - self._all_running:
             raise _too_many("the server is busy")
-        self._running[client] += counted
+        self._running[client] += 1
+        self._all_running += 1
         try:
-            await self._turns.enter(client)
             yield
         finally:
-            self._running[client] -= counted
+            self._all_running -= 1
+            self._running[client] -= 1
             if not self._running[client]:
                 del self._running[client]
+
+    async def turn(self, client: str) -> None:
+        """Returns when a change that this client wants may begin: some three milliseconds in which nobody else has the loop."""
+        await self._turns.enter(client)
 
     def refused(self, source: str) -> None:
         """Counts a failed authentication. Raises: ApiError 429 when there were too many to note each.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
+from contextlib import ExitStack
 
 import pytest
 
@@ -20,19 +20,19 @@ def test_a_bucket_empties_and_fills() -> None:
     assert [buckets.take("a"), buckets.take("a")] == [True, False]
 
 
-async def ask(gate: Gate, client: str, *, counted: bool = True) -> None:
-    async with gate.admitted(client, counted=counted):
+def ask(gate: Gate, client: str, *, counted: bool = True) -> None:
+    with gate.admitted(client, counted=counted):
         pass
 
 
-async def test_the_gate_counts_requests_and_guesses() -> None:
+def test_the_gate_counts_requests_and_guesses() -> None:
     gate = Gate(Limits(rate=0, burst=2, refused=0, refused_burst=2))
-    await ask(gate, "a")
-    await ask(gate, "a")
+    ask(gate, "a")
+    ask(gate, "a")
     with pytest.raises(ApiError) as refused:
-        await ask(gate, "a")
+        ask(gate, "a")
     assert refused.value.code == 429
-    await ask(gate, "b")
+    ask(gate, "b")
     gate.refused("x")
     gate.refused("x")
     with pytest.raises(ApiError, match="failed authentications"):
@@ -40,28 +40,28 @@ async def test_the_gate_counts_requests_and_guesses() -> None:
     gate.refused("y")
 
 
-async def test_a_caller_has_as_many_requests_at_once_as_it_leaves_free_for_others() -> None:
+def test_a_caller_has_as_many_requests_at_once_as_it_leaves_free_for_others() -> None:
     gate = Gate(Limits(running=8))
-    async with AsyncExitStack() as running:
+    with ExitStack() as running:
         for client, most in (("greedy", 4), ("also greedy", 2), ("a third", 1)):
             for _ in range(most):
-                await running.enter_async_context(gate.admitted(client))
+                running.enter_context(gate.admitted(client))
             with pytest.raises(ApiError, match="busy") as refused:
-                await ask(gate, client)
+                ask(gate, client)
             assert refused.value.code == 429
-        await ask(gate, "who asks now and then")
-        await ask(gate, "greedy", counted=False)
-    async with AsyncExitStack() as running:  # all of them have gone
+        ask(gate, "who asks now and then")
+        ask(gate, "greedy", counted=False)
+    with ExitStack() as running:  # all of them have gone
         for _ in range(4):
-            await running.enter_async_context(gate.admitted("a third"))
+            running.enter_context(gate.admitted("a third"))
 
 
-async def test_who_asks_now_and_then_is_not_behind_who_asks_all_the_time() -> None:
+async def test_who_changes_something_now_and_then_is_not_behind_who_does_all_the_time() -> None:
     gate, served = Gate(Limits()), list[str]()
 
     async def one(client: str) -> None:
-        async with gate.admitted(client):
-            served.append(client)
+        await gate.turn(client)
+        served.append(client)
 
     flood = [asyncio.create_task(one("flood")) for _ in range(100)]
     await asyncio.sleep(0)
