@@ -21,6 +21,7 @@ import pytest
 from demo.client import Outcome
 from demo.containers import OUTSIDE, ContainerMesh, Probe, docker
 from demo.mesh import DemoError
+from tests.docker import labelled
 from tests.docker.compose_project import images
 
 SECONDS = 90.0
@@ -50,6 +51,19 @@ while not select.select([sys.stdin], [], [], 0.05)[0]:
     if one.sock is None or one.sock.getsockname()[1] != port:
         sys.exit("another connection")
 """
+PLAIN = (
+    "plain",
+    "other",
+    "http:8080",
+    "-m",
+    "demo.services.web",
+    "--name",
+    "plain",
+    "--host",
+    "0.0.0.0",
+    "--port",
+    "8080",
+)
 SERVICES = ("catalog", "orders", "pricing", "payments", "ledger", "frontend", "intruder")
 
 
@@ -258,30 +272,9 @@ def test_scaled_services_are_meshed_one_by_one(mesh: ContainerMesh) -> None:
 
 
 def test_a_container_with_the_label_is_meshed_by_plain_docker_run(mesh: ContainerMesh) -> None:
-    with a_plain_container(mesh) as name:
+    with labelled.run(mesh, *PLAIN) as name:
         outcome = mesh.probe(OUTSIDE).ask(how="http", address=f"{name}:8080", method="GET", path="/")
         assert outcome.actual == "refused"
-
-
-@contextmanager
-def a_plain_container(mesh: ContainerMesh) -> Iterator[str]:
-    """Of no compose project; it has a sidecar, which goes with it."""
-    image = docker("inspect", "-f", "{{.Config.Image}}", mesh.container("catalog")).strip()
-    name = f"{mesh.project}-plain"
-    made = docker(
-        "run", "-d", "--name", name, "--network", f"{mesh.project}_shop", "--cap-drop", "ALL", "--no-healthcheck",
-        "--label", "pylis.io/inject=true", "--label", "pylis.io/namespace=other", "--label", "pylis.io/ports=http:8080",
-        "--entrypoint", "python3", image, "-m", "demo.services.web", "--name", "plain", "--host", "0.0.0.0", "--port", "8080",
-    ).strip()  # fmt: skip
-    try:
-        sidecar = ["ps", "-q", "--filter", f"label=pylis.io/sidecar-of={made}"]
-        until(lambda: bool(docker(*sidecar).strip()), "it has a sidecar")
-        yield name
-    finally:
-        docker("rm", "-f", "-v", name)
-    until(
-        lambda: not docker("ps", "-aq", "--filter", f"label=pylis.io/sidecar-of={made}").strip(), "it is gone"
-    )
 
 
 def test_all_at_once(mesh: ContainerMesh) -> None:
@@ -311,7 +304,7 @@ def test_an_engine_with_live_restore_restarts_and_no_request_notices(mesh: Conta
         restart_engine()
         mesh.end_probes()
         mesh.wait_ready()
-        with a_plain_container(mesh):  # the agent hears of what starts from now on
+        with labelled.run(mesh, *PLAIN):  # the agent hears of what starts from now on
             pass
         assert lives(mesh) == before
     assert set(answers) == {"200"}
