@@ -408,6 +408,9 @@ async def test_an_open_connection_of_a_listener_that_goes_is_served_until_it_has
     await mesh.synced()
     await answers(port, "answered")
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET / HTTP/1.1\r\nhost: test\r\n\r\n")
+    first = await asyncio.wait_for(reader.readuntil(b"answered"), 5)  # accepted, and not only in the backlog
+    assert first.startswith(b"HTTP/1.1 200 ")
     mesh.offer(a_static_cluster(), stays)
     await mesh.synced()
     admin = mesh.directory / "admin.sock"
