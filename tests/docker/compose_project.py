@@ -7,17 +7,13 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 from demo.containers import compose_command, container_of, docker, sidecar_of
-from demo.mesh import DemoError
 
 
 def images() -> dict[str, str]:
@@ -28,7 +24,6 @@ def images() -> dict[str, str]:
 
 
 HERE = Path(__file__).parent / "projects"
-SECONDS = 120.0
 
 
 class Project:
@@ -102,19 +97,6 @@ def project(
     assert not docker("volume", "ls", "-q", "--filter", f"name={found.name}").strip()
     assert not docker("network", "ls", "-q", "--filter", f"name={found.name}").strip()
     assert not found.sidecars()
-
-
-def until(ask: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + SECONDS
-    last = ""
-    while time.monotonic() < end:
-        try:
-            if ask():
-                return
-        except (DemoError, OSError) as error:
-            last = str(error)
-        time.sleep(0.3)
-    pytest.fail(f"not within {SECONDS:.0f} s: {what} {last}")
 
 
 def fetch(port: int) -> str:

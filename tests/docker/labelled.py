@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
-import pytest
-
 from demo.containers import ContainerMesh, docker
-
-SECONDS = 90.0
+from tests.docker.waiting import until
 
 
 @contextmanager
@@ -28,16 +24,8 @@ def run(
     ).strip()  # fmt: skip
     sidecars = ["--filter", f"label=pylis.io/sidecar-of={made}"]
     try:
-        _until(lambda: bool(docker("ps", "-q", *sidecars).strip()), f"{whole} has a sidecar")
+        until(lambda: bool(docker("ps", "-q", *sidecars).strip()), f"{whole} has a sidecar")
         yield whole
     finally:
         docker("rm", "-f", "-v", whole)
-    _until(lambda: not docker("ps", "-aq", *sidecars).strip(), f"the sidecar of {whole} is gone")
-
-
-def _until(ask: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + SECONDS
-    while not ask():
-        if time.monotonic() > end:
-            pytest.fail(f"not within {SECONDS:.0f} s: {what}")
-        time.sleep(0.1)
+    until(lambda: not docker("ps", "-aq", *sidecars).strip(), f"the sidecar of {whole} is gone")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from demo.containers import docker
-from tests.docker.compose_project import Project, fetch, images, project, until
+from tests.docker.compose_project import Project, fetch, images, project
+from tests.docker.waiting import address_of, until
 
 Command = Callable[[Path], list[str]]
 
@@ -31,10 +31,7 @@ def calls(app: Project, service: str, host: str) -> str:
 
 
 def address(app: Project, service: str, number: int = 1) -> str:
-    found = json.loads(
-        docker("inspect", "-f", "{{json .NetworkSettings.Networks}}", app.container(service, number))
-    )
-    return str(found[f"{app.name}_default"]["IPAddress"])
+    return address_of(app.container(service, number), f"{app.name}_default")
 
 
 def strangers_answer(app: Project, network: str, host: str) -> str:

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import pytest
-
 from demo.client import Outcome
 from demo.containers import OUTSIDE, ContainerMesh, Probe, docker
-from demo.mesh import DemoError
 from tests.docker import labelled
+from tests.docker.waiting import address_of, until
 
-SECONDS = 90.0
 GREETER = """
 import socket
 with socket.create_server(("0.0.0.0", 2525)) as server:
@@ -48,22 +43,8 @@ spec:
 WEB = ("-m", "demo.services.web", "--host", "0.0.0.0", "--port", "8080", "--name")
 
 
-def until(ask: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + SECONDS
-    last = ""
-    while time.monotonic() < end:
-        try:
-            if ask():
-                return
-        except DemoError as error:  # a container that has just started
-            last = str(error)
-        time.sleep(0.1)
-    pytest.fail(f"not within {SECONDS:.0f} s: {what} {last}")
-
-
-def address_of(mesh: ContainerMesh, container: str) -> str:
-    found = json.loads(docker("inspect", "-f", "{{json .NetworkSettings.Networks}}", container))
-    return str(found[f"{mesh.project}_shop"]["IPAddress"])
+def network(mesh: ContainerMesh) -> str:
+    return f"{mesh.project}_shop"
 
 
 def test_replicas_of_a_tcp_service_share_its_callers_whatever_address_they_call(mesh: ContainerMesh) -> None:
@@ -74,7 +55,7 @@ def test_replicas_of_a_tcp_service_share_its_callers_whatever_address_they_call(
         until(lambda: len({mesh.sidecar("ledger", n) for n in replicas}) == 3, "three sidecars")
         mesh.wait_ready()
         for number in replicas:
-            where = f"{address_of(mesh, mesh.container('ledger', number))}:7000"
+            where = f"{address_of(mesh.container('ledger', number), network(mesh))}:7000"
             until(lambda: booked(mesh, "payments", where), f"replica {number} answers payments")  # noqa: B023
             assert not booked(mesh, "intruder", where)
             assert not booked(mesh, OUTSIDE, where)
@@ -101,7 +82,7 @@ def test_a_service_that_speaks_first_is_not_waited_for(mesh: ContainerMesh) -> N
     mesh.pylis("apply", "-f", "-", input_text=POLICY)
     try:
         with labelled.run(mesh, "greeter", "pay", "tcp:2525", "-c", GREETER) as name:
-            where = f"{address_of(mesh, name)}:2525"
+            where = f"{address_of(name, network(mesh))}:2525"
 
             def heard(caller: str) -> tuple[float, str]:
                 said = docker("exec", mesh.container(caller), "python3", "-c", LISTEN, where)
@@ -126,7 +107,7 @@ def test_what_is_outside_the_mesh_is_reached_where_that_is_allowed_and_never_ins
         labelled.run(mesh, "roamer", "other", "http:8080", *WEB, "roamer", outbound="ALLOW_ANY") as roamer,
         a_stranger(mesh) as stranger,
     ):
-        inside = f"{address_of(mesh, stranger)}:8080"
+        inside = f"{address_of(stranger, network(mesh))}:8080"
         until(
             lambda: calls(mesh.probe(OUTSIDE), inside) == "allow", "the stranger serves whoever is in no mesh"
         )

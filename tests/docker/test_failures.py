@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,10 +20,10 @@ import pytest
 from demo.client import Outcome
 from demo.containers import OUTSIDE, ContainerMesh, Probe, docker
 from demo.mesh import DemoError
-from tests.docker import labelled
+from tests.docker import labelled, waiting
 from tests.docker.compose_project import images
+from tests.docker.waiting import until
 
-SECONDS = 90.0
 CATALOG = "catalog.shop:8080"
 DENY = """
 apiVersion: security.istio.io/v1
@@ -105,10 +104,7 @@ class Asking:
 
 
 def address_of(mesh: ContainerMesh, service: str) -> str:
-    networks = json.loads(
-        docker("inspect", "-f", "{{json .NetworkSettings.Networks}}", mesh.container(service))
-    )
-    return str(networks[f"{mesh.project}_shop"]["IPAddress"])
+    return waiting.address_of(mesh.container(service), f"{mesh.project}_shop")
 
 
 @pytest.fixture(autouse=True)
@@ -126,19 +122,6 @@ def undisturbed(mesh: ContainerMesh) -> Iterator[None]:
         yield
     assert [answer for answer in asking.answers if answer.actual != "allow"] == []
     assert asking.answers
-
-
-def until(ask: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + SECONDS
-    last = ""
-    while time.monotonic() < end:
-        try:
-            if ask():
-                return
-        except DemoError as error:  # a container that restarts cannot be asked
-            last = str(error)
-        time.sleep(0.1)
-    pytest.fail(f"not within {SECONDS:.0f} s: {what} {last}")
 
 
 def frontend_reads(mesh: ContainerMesh, path: str = "/items") -> str:

@@ -31,6 +31,7 @@ from typing import Any
 import pytest
 
 from demo.containers import OUTSIDE, ContainerMesh, docker
+from tests.docker.waiting import address_of
 
 SECONDS = 60.0
 DIAL = """
@@ -54,10 +55,7 @@ except OSError as error:
 @pytest.fixture
 def address(mesh: ContainerMesh) -> Callable[[str], str]:
     def find(service: str) -> str:
-        networks = json.loads(
-            docker("inspect", "-f", "{{json .NetworkSettings.Networks}}", mesh.container(service))
-        )
-        return str(networks[f"{mesh.project}_shop"]["IPAddress"])
+        return address_of(mesh.container(service), f"{mesh.project}_shop")
 
     return find
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from demo.client import Outcome
 from demo.containers import Probe, docker
 from demo.mesh import DemoError
-from tests.docker.compose_project import Project, images, project, until
+from tests.docker.compose_project import Project, images, project
+from tests.docker.waiting import until
 
 DRAINED = 6.5  # seconds; a listener that is replaced ends what is open after 5
 NAMESPACE = "pylis-test-growing"
