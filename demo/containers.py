@@ -91,6 +91,7 @@ class ContainerMesh:
     _minted: dict[str, str] = field(default_factory=dict[str, str])
 
     def __enter__(self) -> ContainerMesh:
+        _find_engine()
         try:
             self.run_compose("up", "-d", *(["--build"] if self.build else []), seconds=UP_SECONDS)
             self._start_outside()
@@ -249,6 +250,18 @@ def docker(*arguments: str, input_text: str | None = None, quiet: bool = False) 
     if done.returncode != 0 and not quiet:
         raise DemoError(f"docker {' '.join(arguments)}: {done.stderr.strip()}")
     return done.stdout
+
+
+def _find_engine() -> None:
+    """Before compose is asked, which answers with its own traceback. Raises: DemoError."""
+    command = ["docker", "version", "-f", "{{.Server.Version}}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    if done.returncode != 0:
+        said = (done.stderr.strip().splitlines() or ["docker version says nothing"])[-1]
+        raise DemoError(
+            f"{said}\n  start the engine (systemctl start docker), or name another by DOCKER_HOST;"
+            " pylis demo needs none"
+        )
 
 
 def _id(workload: str) -> str:

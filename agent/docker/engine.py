@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,14 +48,18 @@ class Engine:
         self._images: dict[str, dict[str, Any]] = {}
 
     @classmethod
-    def connect(cls) -> Engine:
+    def connect(cls, environment: Mapping[str, str] = os.environ) -> Engine:
         """By DOCKER_HOST, or the usual socket. Raises: EngineError."""
-        kind, _, where = os.environ.get("DOCKER_HOST", f"unix://{_SOCKET}").partition("://")
+        host = environment.get("DOCKER_HOST", f"unix://{_SOCKET}")
+        kind, _, where = host.partition("://")
         path = Path(where) if kind == "unix" else None
         try:
-            return cls(docker.from_env(timeout=_SECONDS), path)
+            return cls(docker.from_env(timeout=_SECONDS, environment=dict(environment)), path)
         except _FAILURES as error:
-            raise _failed(f"the engine cannot be reached: {_short(error)}", path) from error
+            raise _failed(
+                f"no engine answers at {host}: {_reason(error)}; does it run, is its socket mounted? DOCKER_HOST names another",
+                path,
+            ) from error
 
     def version(self) -> str:
         """Raises: EngineError."""
@@ -151,6 +155,17 @@ def _failed(text: str, path: Path | None) -> EngineError:
         if path is not None and path.stat().st_nlink == 0:
             return EngineReplacedError(f"{path} was replaced; another start mounts the new one ({text})")
     return EngineError(text)
+
+
+def _reason(error: Exception) -> str:
+    """The system's own word where it is one, however deep the SDK has wrapped it."""
+    cause: BaseException | None = error
+    while cause is not None:
+        for one in (cause, *cause.args):
+            if isinstance(one, OSError) and one.strerror:
+                return one.strerror
+        cause = cause.__context__
+    return _short(error)
 
 
 def _short(error: Exception) -> str:

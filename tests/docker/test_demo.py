@@ -4,6 +4,9 @@ from observe to enforce, as `make demo-docker` shows it."""
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -104,3 +107,14 @@ def test_commands_that_fail_are_expectations_that_do_not_hold(mesh: ContainerMes
         deaf.end_probes()
     assert [h.expectation.id for h in held if h.ok] == ["open-before"]
     assert {h.rule for h in held if not h.ok} == {"no answer"}
+
+
+def test_without_an_engine_it_says_what_to_start() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "controlplane.cli", "demo", "--containers", "--once"], capture_output=True, text=True,
+        check=False, env={**os.environ, "DOCKER_HOST": "unix:///no/such.sock"},
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "unix:///no/such.sock" in done.stderr
+    assert "systemctl start docker" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -112,3 +112,21 @@ def test_a_socket_that_was_replaced_is_not_an_engine_that_is_away(server: Engine
             with pytest.raises(EngineReplacedError, match="another start mounts the new one"):
                 ask()
     gc.collect()
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(
+    ("host", "reason"),
+    [
+        ("unix:///no/such.sock", "No such file or directory"),
+        ("tcp://127.0.0.1:1", "Connection refused"),
+        ("nonsense", "Invalid bind address format"),
+    ],
+)
+def test_who_finds_no_engine_is_told_where_it_was_looked_for_and_what_was_in_the_way(
+    host: str, reason: str
+) -> None:
+    with pytest.raises(EngineError, match=f"no engine answers at {host}: {reason}"):
+        Engine.connect({"DOCKER_HOST": host})
+    gc.collect()
