@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests.unit.xds import delta_client as delta
 from tests.unit.xds import test_sotw as sotw
-from tests.unit.xds import test_stream as delta
 from xds.drains import Drains
 from xds.snapshot import CLUSTER, ENDPOINTS, LISTENER, Resource, Snapshot
 from xds.sotw import SotwStream

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.unit.xds.delta_client import a_snapshot, a_stream, ack, ask, nack, only, pending, sent
 from xds import schema
 from xds.errors import ProtocolError
 from xds.snapshot import (
@@ -20,59 +21,8 @@ from xds.snapshot import (
     LISTENER,
     ROUTES,
     RUNTIME,
-    Resource,
-    Snapshot,
 )
 from xds.stream import Acked, DeltaStream, Nacked
-
-REQUEST = "envoy.service.discovery.v3.DeltaDiscoveryRequest"
-
-
-def a_resource(type_url: str, name: str, version: str = "1") -> Resource:
-    return Resource(type_url, name, f"{name}@{version}".encode(), version)
-
-
-def a_snapshot(*resources: tuple[str, str, str]) -> Snapshot:
-    return Snapshot.of(a_resource(*one) for one in resources)
-
-
-def ask(type_url: str, *names: str, drop: tuple[str, ...] = (), **fields: object) -> Any:
-    return schema.new(
-        REQUEST,
-        type_url=type_url,
-        resource_names_subscribe=list(names),
-        resource_names_unsubscribe=list(drop),
-        **fields,
-    )
-
-
-def ack(response: Any, *names: str, drop: tuple[str, ...] = ()) -> Any:
-    return ask(response.type_url, *names, drop=drop, response_nonce=response.nonce)
-
-
-def nack(response: Any, words: str) -> Any:
-    return ask(response.type_url, response_nonce=response.nonce, error_detail={"code": 13, "message": words})
-
-
-def pending(stream: DeltaStream) -> list[Any]:
-    return list(stream.pending())
-
-
-def only(stream: DeltaStream) -> Any:
-    (response,) = pending(stream)
-    return response
-
-
-def sent(response: Any) -> dict[str, str]:
-    return {resource.name: resource.version for resource in response.resources}
-
-
-def a_stream(*resources: tuple[str, str, str], first: Any = None) -> DeltaStream:
-    """Opened by a CDS wildcard unless told otherwise."""
-    stream = DeltaStream()
-    stream.receive(first or ask(CLUSTER))
-    stream.offer(a_snapshot(*resources))
-    return stream
 
 
 def test_nothing_is_sent_before_a_snapshot_is_offered() -> None:
@@ -213,18 +163,6 @@ def test_a_refused_resource_is_sent_when_its_content_changes() -> None:
     assert stream.refused == {}
 
 
-def test_a_refusal_does_not_hold_up_other_names_or_types() -> None:
-    """ACK/NACK: "each resource type has its own version even though all … are being sent on the same stream"."""
-    stream = a_stream((LISTENER, "bad", "1"), first=ask(LISTENER))
-    stream.receive(nack(only(stream), "no"))
-    stream.receive(ask(CLUSTER))
-    stream.offer(a_snapshot((LISTENER, "bad", "1"), (LISTENER, "good", "1"), (CLUSTER, "a", "1")))
-    assert [(r.type_url, sent(r)) for r in pending(stream)] == [
-        (CLUSTER, {"a": "1"}),
-        (LISTENER, {"good": "1"}),
-    ]
-
-
 def test_a_name_that_does_not_exist_is_answered_once_as_removed() -> None:
     """Knowing When a Requested Resource Does Not Exist: in incremental xDS the server says so by removed_resources."""
     stream = a_stream(first=ask(ENDPOINTS, "ghost"))
@@ -295,75 +233,6 @@ def test_initial_versions_count_only_for_names_the_client_asks_for() -> None:
     assert pending(stream) == []
 
 
-def test_responses_come_in_the_order_that_makes_before_it_breaks() -> None:
-    """Eventual consistency considerations: CDS, EDS, LDS, RDS; "make before break"."""
-    types = (ROUTES, LISTENER, EXTENSION, ENDPOINTS, CLUSTER)
-    stream = DeltaStream()
-    for type_url in types:
-        stream.receive(ask(type_url, "*"))
-    stream.offer(a_snapshot(*((type_url, "x", "1") for type_url in types)))
-    first = pending(stream)
-    assert [response.type_url for response in first] == [CLUSTER, ENDPOINTS, EXTENSION, ROUTES]
-    stream.receive(ack(first[2]))
-    assert only(stream).type_url == LISTENER
-
-
-@pytest.mark.parametrize("verdict", [ack, lambda response: nack(response, "no")])
-def test_policy_is_taken_in_before_listeners_change(verdict: Any) -> None:
-    stream = DeltaStream()
-    for type_url in (LISTENER, EXTENSION):
-        stream.receive(ask(type_url, "*"))
-    stream.offer(a_snapshot((LISTENER, "l", "1"), (EXTENSION, "e", "1")))
-    response = only(stream)
-    assert response.type_url == EXTENSION
-    assert not stream.is_settled
-    stream.receive(verdict(response))
-    assert only(stream).type_url == LISTENER
-
-
-def test_a_listener_does_not_wait_for_edits_of_policy_without_end() -> None:
-    stream = DeltaStream()
-    for type_url in (LISTENER, EXTENSION):
-        stream.receive(ask(type_url, "*"))
-    stream.offer(a_snapshot((LISTENER, "l", "1"), (EXTENSION, "e", "1")))
-    first = only(stream)
-    stream.offer(a_snapshot((LISTENER, "l", "1"), (EXTENSION, "e", "2")))
-    assert pending(stream) == []
-    stream.receive(ack(first))
-    policy, listener = pending(stream)
-    assert (sent(policy), sent(listener)) == ({"e": "2"}, {"l": "1"})
-    # the next one waits again: for the policy that is on its way now
-    stream.receive(ack(listener))
-    stream.offer(a_snapshot((LISTENER, "l", "2"), (EXTENSION, "e", "2")))
-    assert pending(stream) == []
-    stream.receive(ack(policy))
-    assert sent(only(stream)) == {"l": "2"}
-
-
-def test_a_listener_waits_for_nobody_who_has_no_extensions() -> None:
-    stream = DeltaStream()
-    stream.receive(ask(LISTENER))
-    stream.offer(a_snapshot((LISTENER, "l", "1"), (EXTENSION, "e", "1")))
-    assert only(stream).type_url == LISTENER
-
-
-def test_a_cluster_is_removed_only_after_routes_stopped_using_it() -> None:
-    """Eventual consistency considerations: "Stale CDS clusters … can then be removed"."""
-    stream = DeltaStream()
-    for type_url in (CLUSTER, ROUTES):
-        stream.receive(ask(type_url, "*"))
-    stream.offer(a_snapshot((CLUSTER, "old", "1"), (ROUTES, "r", "1")))
-    for response in pending(stream):
-        stream.receive(ack(response))
-    stream.offer(a_snapshot((CLUSTER, "new", "1"), (ROUTES, "r", "2")))
-    clusters, routes = pending(stream)
-    assert (sent(clusters), list(clusters.removed_resources)) == ({"new": "1"}, [])
-    stream.receive(ack(clusters))
-    assert pending(stream) == []
-    stream.receive(ack(routes))
-    assert list(only(stream).removed_resources) == ["old"]
-
-
 def test_an_unknown_type_breaks_the_protocol() -> None:
     """Resource Types: a stream is about types that are served."""
     with pytest.raises(ProtocolError, match="not served"):
@@ -430,26 +299,6 @@ def test_a_refused_removal_is_not_sent_for_ever() -> None:
     assert pending(stream) == []
 
 
-def test_a_cluster_stays_while_the_last_good_listener_may_use_it() -> None:
-    """Eventual consistency considerations, with a NACK between: what is still referenced is not stale."""
-    stream = DeltaStream()
-    for type_url in (CLUSTER, LISTENER):
-        stream.receive(ask(type_url))
-    stream.offer(a_snapshot((CLUSTER, "old", "1"), (LISTENER, "l", "1")))
-    for response in pending(stream):
-        stream.receive(ack(response))
-    stream.offer(a_snapshot((CLUSTER, "new", "1"), (LISTENER, "l", "bad")))
-    clusters, listeners = pending(stream)
-    stream.receive(ack(clusters))
-    stream.receive(nack(listeners, "no"))
-    assert pending(stream) == []
-    assert stream.is_settled  # there is nothing more to say: its state is refused, not pending
-    stream.offer(a_snapshot((CLUSTER, "new", "1"), (LISTENER, "l", "3")))
-    stream.receive(ack(only(stream)))
-    stream.drains.end(stream.drains.begun)
-    assert list(only(stream).removed_resources) == ["old"]
-
-
 def test_it_is_not_settled_before_every_offered_type_was_asked_for() -> None:
     """Aggregated Discovery Service: types are asked for one after another on one stream."""
     stream = a_stream((CLUSTER, "a", "1"), (LISTENER, "l", "1"))
@@ -458,59 +307,6 @@ def test_it_is_not_settled_before_every_offered_type_was_asked_for() -> None:
     stream.receive(ask(LISTENER))
     stream.receive(ack(only(stream)))
     assert stream.is_settled
-
-
-def test_a_changed_cluster_takes_its_endpoints_along() -> None:
-    """Resource warming: "completed only when a new ClusterLoadAssignment response is supplied … even though there is no change"."""
-    # it warms until endpoints come, and Envoy does not ask for them anew
-    endpoints = (ENDPOINTS, "a", "1")
-    stream = DeltaStream()
-    stream.receive(ask(CLUSTER))
-    stream.receive(ask(ENDPOINTS, "a"))
-    stream.offer(a_snapshot((CLUSTER, "a", "1"), (CLUSTER, "b", "1"), endpoints))
-    for response in pending(stream):
-        stream.receive(ack(response))
-    stream.offer(a_snapshot((CLUSTER, "a", "2"), (CLUSTER, "b", "2"), endpoints))
-    clusters, again = pending(stream)
-    assert (sent(clusters), sent(again)) == ({"a": "2", "b": "2"}, {"a": "1"})
-    stream.receive(ack(clusters))
-    stream.receive(ack(again))
-    assert pending(stream) == []
-
-
-def test_a_cluster_changed_while_its_endpoints_are_open_takes_them_along_later() -> None:
-    """Resource warming: the same, later."""
-    stream = DeltaStream()
-    stream.receive(ask(CLUSTER))
-    stream.receive(ask(ENDPOINTS, "a"))
-    stream.offer(a_snapshot((CLUSTER, "a", "1"), (ENDPOINTS, "a", "1")))
-    clusters, endpoints = pending(stream)
-    stream.receive(ack(clusters))
-    stream.offer(a_snapshot((CLUSTER, "a", "2"), (ENDPOINTS, "a", "1")))
-    assert sent(only(stream)) == {"a": "2"}
-    stream.receive(ack(endpoints))
-    assert sent(only(stream)) == {"a": "1"}
-
-
-@pytest.mark.parametrize("type_url", [EXTENSION, ROUTES])
-def test_what_a_draining_listener_may_still_use_is_not_removed(type_url: str) -> None:
-    """Deleting Resources: children go "implicitly by parent resources being changed"."""
-    # Envoy answers 500 on live connections when an extension's configuration is taken away
-    stream = DeltaStream()
-    stream.receive(ask(LISTENER))
-    stream.receive(ask(type_url, "used"))
-    stream.offer(a_snapshot((LISTENER, "l", "1"), (type_url, "used", "1")))
-    while responses := pending(stream):
-        for response in responses:
-            stream.receive(ack(response))
-    stream.offer(a_snapshot())
-    response = only(stream)
-    assert (response.type_url, list(response.removed_resources)) == (LISTENER, ["l"])
-    stream.receive(ack(response))
-    assert stream.is_settled
-    stream.receive(ask(type_url, drop=("used",)))
-    stream.receive(ask(type_url, "used"))
-    assert list(only(stream).removed_resources) == ["used"]
 
 
 def test_a_client_that_never_asks_for_the_runtime_is_settled_without_it() -> None:
@@ -557,44 +353,3 @@ def test_a_node_that_changes_on_an_open_stream_changes_nothing() -> None:
     stream.receive(ask(CLUSTER, node={"id": "bank/vault", "metadata": {"fields": {}}}))
     assert pending(stream) == []
     assert stream.is_settled
-
-
-def test_other_endpoints_are_told_by_endpoints_alone() -> None:
-    """Grouping Resources into Responses, and Resource warming: nothing warms for it."""
-    stream = a_stream((CLUSTER, "a", "1"), (ENDPOINTS, "a", "1"), (LISTENER, "l", "1"))
-    for first in (ask(ENDPOINTS, "a"), ask(LISTENER)):
-        stream.receive(first)
-    for response in pending(stream):
-        stream.receive(ack(response))
-    stream.offer(a_snapshot((CLUSTER, "a", "1"), (ENDPOINTS, "a", "2"), (LISTENER, "l", "1")))
-    response = only(stream)
-    assert (response.type_url, sent(response)) == (ENDPOINTS, {"a": "2"})
-
-
-def test_an_extension_is_told_by_itself_to_those_who_asked_for_it() -> None:
-    """Grouping Resources into Responses, for ECDS: no listener moves with it."""
-    stream = a_stream((LISTENER, "l", "1"), (EXTENSION, "rbac:a", "1"), (EXTENSION, "rbac:b", "1"))
-    for first in (ask(LISTENER), ask(EXTENSION, "rbac:a")):
-        stream.receive(first)
-    for response in pending(stream):
-        stream.receive(ack(response))
-    for response in pending(stream):
-        stream.receive(ack(response))
-    stream.offer(a_snapshot((LISTENER, "l", "1"), (EXTENSION, "rbac:a", "2"), (EXTENSION, "rbac:b", "2")))
-    response = only(stream)
-    assert (response.type_url, sent(response)) == (EXTENSION, {"rbac:a": "2"})
-
-
-def test_a_client_that_is_back_keeps_its_clusters_until_it_has_said_what_its_listeners_are() -> None:
-    """Eventual consistency considerations: stale clusters "can be removed" when nothing references them any more."""
-    now = (CLUSTER, "new", "1"), (LISTENER, "l", "2")
-    stream = a_stream(*now, first=ask(CLUSTER, initial_resource_versions={"old": "1"}))
-    clusters = only(stream)
-    assert (sent(clusters), list(clusters.removed_resources)) == ({"new": "1"}, [])
-    stream.receive(ack(clusters))
-    assert pending(stream) == []
-    stream.receive(ask(LISTENER, initial_resource_versions={"l": "1"}))
-    listeners = only(stream)
-    stream.receive(ack(listeners))
-    stream.drains.end(stream.drains.begun)
-    assert list(only(stream).removed_resources) == ["old"]
