@@ -27,7 +27,7 @@ from xds.stream import Acked, Event, Nacked
 from xds.turns import Turns
 
 _FOLLOWED: Final = 4
-_TOLD_AT_ONCE: Final = 4  # proxies, in a turn of the event loop: some millisecond
+_TOLD_AT_ONCE: Final = 16  # proxies, in a turn of the event loop: more than a lone edit concerns; with four, such an edit took a sixth longer
 MAX_STREAMS: Final = (
     32  # of one node: a stream for each type and protocol, and those a lost network left behind
 )
